@@ -1,0 +1,121 @@
+/*
+ * A place to run: what EC2 (and later Lambda) ask of one. A driver is a table of functions over an opaque
+ * cookie. All functions may block and are called on a worker thread, at most one at a time for one id;
+ * probe and close on the loop's thread.
+ *
+ * A workload goes: ensure (its processes exist, its interfaces are made) → event READY when the guest's init has
+ * reported → event BOOTED when its first boot has finished (user data run) → event EXITED. A driver tells
+ * what happens by itself through its event sink, from any thread, at most once each.
+ *
+ * Everything is level-triggered: ensure of what runs already changes nothing and returns 0; stop and remove
+ * of what is gone succeed.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <uv.h>
+
+struct workload_interface {
+    struct str id;     /* eni-… */
+    struct str vpc_id; /* the network namespace it is routed in */
+    struct str vpc_cidr;
+    uint8_t mac[6];
+    uint32_t address;  /* IPv4, host order: on the interface in the guest */
+    uint32_t gateway;  /* the subnet's +1 */
+    unsigned prefix;   /* the subnet's */
+    unsigned device_index;
+};
+
+/* What should run. Views: valid during the call only. */
+struct workload_spec {
+    struct str id;           /* i-…: names cgroup, folder, socket */
+    struct str image;        /* "tiny" or "host" (built in) */
+    struct str host_name;    /* ip-172-31-0-10 */
+    struct str user_data;    /* decoded; empty if none. Run once a workload's disk, when it begins with #! */
+    struct str console_note; /* the console's first line */
+    unsigned vcpus;
+    uint64_t memory_bytes;
+    const struct workload_interface *interfaces;
+    size_t interface_count;
+};
+
+enum workload_state {
+    WORKLOAD_ABSENT,  /* nothing of it */
+    WORKLOAD_STOPPED, /* its disk only */
+    WORKLOAD_RUNNING,
+};
+
+enum workload_event_kind {
+    WORKLOAD_READY,  /* init has reported: interfaces configured, host name set */
+    WORKLOAD_BOOTED, /* user data has run (or there was none) */
+    WORKLOAD_EXITED, /* its init has ended */
+};
+
+struct workload_exit {
+    int status;         /* as waitpid's */
+    bool out_of_memory; /* the kernel killed for memory */
+    bool power_off;     /* the guest asked for it */
+    bool reboot;        /* the guest asked for it */
+};
+
+struct workload_event {
+    enum workload_event_kind kind;
+    struct str id; /* valid during the call */
+    struct workload_exit exit; /* EXITED only */
+};
+
+/* One running thing inside: `haar exec`. The descriptors are the caller's side; close them. */
+struct workload_exec {
+    const struct str *command;
+    size_t count;
+    bool tty;
+    unsigned rows, columns;
+};
+
+struct workload_process {
+    int fd;      /* a stream socket to the driver's end: frames as workload/exec.h says */
+};
+
+struct workload_observed {
+    struct str id; /* in the arena given */
+    enum workload_state state;
+    bool ready, booted;
+};
+
+enum workload_capability {
+    WORKLOAD_OWN_ADDRESS = 1, /* the address that the spec asks for, on a real interface */
+    WORKLOAD_DISK_LASTS = 2,  /* over stop and start */
+    WORKLOAD_EXEC = 4,
+};
+
+struct arena;
+
+struct workload_driver {
+    const char *name; /* "native" */
+    unsigned capabilities;
+
+    /* Starts it, with an interface for each in the spec. Returns when its init has been told to go, not when it is ready. */
+    int (*ensure)(void *cookie, const struct workload_spec *spec, struct err *err);
+    /* Asks init to end, kills after grace_ms (0: at once). Its disk and interface addresses stay reserved; processes and links are gone on return. */
+    int (*stop)(void *cookie, struct str id, unsigned grace_ms, struct err *err);
+    /* Ends and starts again on the same disk; READY and BOOTED come anew. */
+    int (*reboot)(void *cookie, struct str id, unsigned grace_ms, struct err *err);
+    int (*remove)(void *cookie, struct str id, struct err *err); /* all of it, disk too */
+    int (*observe)(void *cookie, struct arena *arena, struct workload_observed **ret, size_t *ret_count, struct err *err);
+    /* The console's last bytes, at most `limit`, appended to out. ret_offset: how many bytes the console had ever written up to the end. */
+    int (*console)(void *cookie, struct str id, size_t limit, struct buf *out, uint64_t *ret_offset, struct err *err);
+    int (*exec)(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret, struct err *err);
+    /* Removes what is not a workload: namespaces of VPCs, folders. remove_all: every workload too. */
+    int (*close)(void *cookie, bool remove_all, struct err *err);
+};
+
+struct workload_backend {
+    const struct workload_driver *driver;
+    void *cookie;
+};
+
+struct workload_sink {
+    void (*event)(void *cookie, const struct workload_event *event); /* any thread */
+    void *cookie;
+};
