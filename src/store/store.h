@@ -1,0 +1,110 @@
+/*
+ * The store: typed records in worlds (an account in a region), changed by transactions, made durable by the
+ * journal, published as one feed. Loop thread only; the journal's writer is a thread of its own behind it.
+ *
+ * A record is one block of memory: the C struct of its kind's shape and all that hangs on it, copied at
+ * commit. Pointers to records are good until control returns to the loop (store_collect frees what commits
+ * have replaced); a const pointer taken before an edit of the same record shows its old version.
+ *
+ * Invariants
+ *  1. Every commit has a number, one higher than the last. Commit n is durable when store_durable() >= n.
+ *  2. Nobody outside sees a commit before it is durable: answers wait for store_last() as it was when
+ *     they were made (store_when_durable), and the feed delivers durable changes only, in order.
+ *  3. Without a data folder every commit is durable at once (but the feed still delivers from the loop,
+ *     never from inside tx_commit).
+ *  4. When the journal fails (disk full), commits go on failing with an err of ours until it works again;
+ *     what was applied in memory but never became durable is never answered: the journal retries it, in order.
+ */
+#pragma once
+
+#include "aws/shape.h"
+#include "base/err.h"
+
+#include <uv.h>
+
+enum { STORE_MAX_INDEXES = 12 };
+
+/* What the store knows of a kind of record. Rows are compiled by tools/modelc. */
+struct store_kind {
+    const char *name;               /* "vpc": its name in the journal */
+    const struct service *service;
+    uint16_t shape;                 /* the record's structure */
+    uint16_t id_offset;             /* a struct str in it: the record's id */
+    uint16_t index_count;
+    const path_step *indexes[STORE_MAX_INDEXES]; /* values under which records are found; a path may reach several */
+};
+
+struct store;
+struct world;
+struct tx;
+
+struct store_options {
+    const struct store_kind *kinds;
+    size_t kind_count;
+    const char *folder; /* NULL: in memory */
+    uv_loop_t *loop;
+};
+
+/* Opens and loads. With a folder: FOLDER/state.db (SQLite, WAL). */
+int store_open(const struct store_options *options, struct store **ret, struct err *err);
+void store_close(struct store *store); /* makes everything durable first */
+
+uint64_t store_last(const struct store *store);    /* number of the newest commit */
+uint64_t store_durable(const struct store *store); /* of the newest durable one */
+/* Calls done from the loop once commit `number` is durable; at once when it is. cancel: it will not be called. */
+struct store_wait;
+struct store_wait *store_when_durable(struct store *store, uint64_t number, void (*done)(void *cookie), void *cookie);
+void store_wait_cancel(struct store_wait *wait);
+bool store_healthy(const struct store *store); /* false while the journal cannot be written */
+void store_collect(struct store *store);       /* frees replaced versions; call when nothing points at records */
+
+/* Worlds are made when first asked for. A world that holds nothing journaled may be dropped again (oldest first, beyond 256 of them). */
+struct world *store_world(struct store *store, struct str account, struct str region);
+struct str world_account(const struct world *world);
+struct str world_region(const struct world *world);
+struct world *store_next_world(struct store *store, struct world *after); /* all, in no order; NULL starts and ends */
+
+/*
+ * Seeding: a world whose default records are computed, not stored. seed is called in the first
+ * transaction that touches an empty, unseeded world, with a transaction of its own; its records are in memory only, and
+ * become durable together with the first real commit in that world.
+ */
+void store_set_seed(struct store *store, int (*seed)(void *cookie, struct tx *tx, struct err *err), void *cookie);
+
+/*
+ * Transactions. One at a time. Reads see its own writes. Memory that an edited record points at must live
+ * until tx_commit returns; commit copies. `what` names the operation, for the feed.
+ */
+struct tx *tx_begin(struct store *store, struct world *world, struct arena *arena, struct str what);
+struct world *tx_world(const struct tx *tx);
+struct arena *tx_arena(const struct tx *tx);
+void tx_enter(struct tx *tx, struct world *world); /* go on in another world, explicitly */
+int tx_commit(struct tx *tx, struct err *err);     /* ends tx either way; on failure nothing is changed */
+void tx_rollback(struct tx *tx);                   /* ends tx */
+
+const void *tx_get(struct tx *tx, uint16_t kind, struct str id);   /* NULL: none */
+void *tx_edit(struct tx *tx, uint16_t kind, struct str id);        /* a copy in the arena, the same one when edited before; NULL: none */
+void *tx_create(struct tx *tx, uint16_t kind, struct str id);      /* a zeroed struct, its id set; the id must be free */
+void tx_remove(struct tx *tx, uint16_t kind, struct str id);       /* absent is fine */
+size_t tx_count(struct tx *tx, uint16_t kind);
+
+/* In order of creation. *position starts at 0 and is what a page token carries: a record's creation number, stable over removals. */
+const void *tx_next(struct tx *tx, uint16_t kind, uint64_t *position);
+
+/* All records of `kind` in the world whose n-th index reaches `value`, in order of creation. Also of a transaction's own writes. */
+size_t tx_find(struct tx *tx, uint16_t kind, unsigned index, struct str value, const void *const **ret);
+
+/* The feed. old is NULL at creation, new at removal; both are good during the call. */
+struct change {
+    uint64_t number;
+    struct world *world;
+    uint16_t kind;
+    struct str id;
+    const void *old, *new;
+    struct str what;
+};
+/* Delivery is from the loop, after the change is durable. Seeded records are delivered when they become durable. */
+void store_subscribe(struct store *store, void (*each)(void *cookie, const struct change *change), void *cookie);
+
+/* Forgets every record of the account (absent: of all), durably; removals go through the feed. */
+int store_reset(struct store *store, struct str account, struct err *err);
