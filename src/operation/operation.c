@@ -1,0 +1,177 @@
+/*
+ * The one way in: validate → client token → handler → commit → answer when durable and settled. Protocol
+ * fronts and operations that call others come through here alike.
+ */
+#include "operation/operation.h"
+
+#include "base/mem.h"
+#include "errors.h"
+#include "operation/token.h"
+#include "operation/validate.h"
+
+#include <stdlib.h>
+
+struct call_job {
+    struct call *call; /* NULL: its caller has left */
+    void (*run)(void *job);
+    int (*finish)(struct call *call, void *job, struct err *err);
+    void *job;
+};
+
+static const struct shape *shape_at(const struct call *call, uint16_t shape)
+{
+    return shape == NO_SHAPE ? NULL : &call->service->shapes[shape];
+}
+
+static bool dry_run_asked(const struct call *call)
+{
+    const struct shape *input = shape_at(call, call->operation->input);
+    const struct member *member;
+
+    if (!input || call->operation->dry_run == NO_MEMBER)
+        return false;
+    member = &call->service->members[input->first + call->operation->dry_run];
+    return ((const struct opt_bool *)((const char *)call->in + member->offset))->value;
+}
+
+static void begin(struct call *call)
+{
+    call->tx = tx_begin(call->engine->store, call->world, call->arena, service_name(call->service, call->operation->name));
+}
+
+static void roll_back(struct call *call)
+{
+    tx_rollback(call->tx);
+    call->tx = NULL;
+    call->waits = NULL;
+}
+
+static int commit(struct call *call, struct err *err)
+{
+    int r;
+
+    if (call->dry_run) {
+        roll_back(call);
+        return err_aws(err, &AWS_DRY_RUN_OPERATION, "Request would have succeeded, but DryRun flag is set.");
+    }
+    r = token_keep(call, err);
+    if (r < 0) {
+        roll_back(call);
+        return r;
+    }
+    r = tx_commit(call->tx, err);
+    call->tx = NULL;
+    return r;
+}
+
+static void on_job_done(void *arg);
+
+static void run_job(void *arg)
+{
+    struct call_job *job = arg;
+
+    job->run(job->job);
+}
+
+/* What a handler or a finish returned, carried to its end. */
+static void conclude(struct call *call, int r, struct err *err)
+{
+    if (r == CALL_LATER) {
+        struct call_job *job = call->job;
+        roll_back(call);
+        work_run(call->engine->pool, run_job, on_job_done, job);
+        return;
+    }
+    if (r < 0)
+        roll_back(call);
+    else
+        r = commit(call, err);
+    call->done(call, r, err);
+}
+
+/* A worker's entry is the job's own; the call is looked at on the loop only. */
+static void on_job_done(void *arg)
+{
+    struct call_job *job = arg;
+    struct call *call = job->call;
+    struct err err = ERR_INIT;
+    int r;
+
+    if (!call) {
+        job->finish(NULL, job->job, &err);
+        free(job);
+        return;
+    }
+    call->job = NULL;
+    begin(call);
+    r = job->finish(call, job->job, &err);
+    free(job);
+    conclude(call, r, &err);
+}
+
+int call_later(struct call *call, void (*run)(void *job), int (*finish)(struct call *call, void *job, struct err *err), void *job)
+{
+    call->job = mem_alloc(sizeof *call->job);
+    *call->job = (struct call_job){call, run, finish, job};
+    return CALL_LATER;
+}
+
+static int not_built(const struct call *call, struct err *err)
+{
+    return err_aws(err, &AWS_NOT_IMPLEMENTED, "The operation " STR_FMT " of %s is not built yet.",
+                   STR_ARG(service_name(call->service, call->operation->name)), call->service->id);
+}
+
+/* Validated, in a transaction, token seen: 0 goes on to commit; 1 is a replay. */
+static int handle(struct call *call, struct err *err)
+{
+    int r = token_replay(call, err);
+
+    if (r != 0)
+        return r;
+    return call->service->handlers[call->operation->handler](call, call->in, call->out, err);
+}
+
+void operation_call(struct call *call)
+{
+    const struct shape *input = shape_at(call, call->operation->input), *output = shape_at(call, call->operation->output);
+    struct err err = ERR_INIT;
+    int r = 0;
+
+    if (call->operation->handler == 0)
+        r = not_built(call, &err);
+    else if (input)
+        r = validate_input(call->service, input, call->in, &err);
+    if (r < 0) {
+        call->done(call, r, &err);
+        return;
+    }
+    call->dry_run = dry_run_asked(call);
+    call->out = output ? arena_alloc(call->arena, output->size) : NULL;
+    begin(call);
+    r = handle(call, &err);
+    if (r == TOKEN_REPLAYED) {
+        roll_back(call);
+        call->done(call, 0, &err);
+        return;
+    }
+    conclude(call, r, &err);
+}
+
+void operation_cancel(struct call *call)
+{
+    if (call->job)
+        call->job->call = NULL;
+    call->job = NULL;
+}
+
+struct str operation_content(struct call *call, struct buf *buf)
+{
+    const struct shape *output = shape_at(call, call->operation->output);
+
+    if (call->token_body.p)
+        return call->token_body;
+    if (output)
+        codec_content(call->service, output, call->out, buf);
+    return buf_str(buf);
+}

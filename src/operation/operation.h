@@ -1,0 +1,14 @@
+/* The one way in. Fill a struct call (engine, service, operation, caller, world, arena, in, done), then: */
+#pragma once
+
+#include "aws/codec.h"
+#include "operation/call.h"
+
+/* Runs the call to its commit. call->done is called once, maybe before this returns; the answer may not leave yet: park.h. */
+void operation_call(struct call *call);
+
+/* Its caller has left: done will not be called, and the call may be freed. What it did stays done. */
+void operation_cancel(struct call *call);
+
+/* In done: the answer's content, in *buf or kept from an earlier call with the same client token. */
+struct str operation_content(struct call *call, struct buf *buf);

@@ -1,0 +1,179 @@
+#include "operation/park.h"
+
+#include "base/map.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+/* One record that a parked answer waits for. */
+struct watch {
+    struct watch *next; /* of the same record */
+    struct parked *parked;
+    uint16_t kind;
+    struct str id;
+    bool (*settled)(const void *record);
+};
+
+struct parking {
+    struct engine *engine;
+    struct map watches; /* id → first watch */
+};
+
+struct parked {
+    struct parking *parking;
+    uint64_t number; /* the commit that must be durable */
+    struct watch *watches;
+    size_t watch_count, left;
+    uv_timer_t timer;
+    struct store_wait *durable;
+    void (*ready)(void *cookie);
+    void *cookie;
+};
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct parked *parked = handle->data;
+
+    free(parked->watches);
+    free(parked);
+}
+
+static void unwatch(struct watch *watch)
+{
+    struct map *map = &watch->parked->parking->watches;
+    struct watch *first = map_get(map, watch->id), **at = &first;
+
+    while (*at && *at != watch)
+        at = &(*at)->next;
+    if (*at)
+        *at = watch->next;
+    if (first)
+        map_put(map, first->id, first);
+    else
+        map_remove(map, watch->id);
+}
+
+static void end(struct parked *parked)
+{
+    for (size_t i = 0; i < parked->watch_count; i++)
+        if (parked->watches[i].settled)
+            unwatch(&parked->watches[i]);
+    if (parked->watch_count == 0) { /* it never had a timer */
+        free(parked);
+        return;
+    }
+    uv_close((uv_handle_t *)&parked->timer, on_timer_closed);
+}
+
+static void on_durable(void *cookie)
+{
+    struct parked *parked = cookie;
+
+    parked->durable = NULL;
+    parked->ready(parked->cookie);
+    end(parked);
+}
+
+/* Nothing is left to settle, or time is up: now only durability counts. */
+static void settle(struct parked *parked)
+{
+    struct store *store = parked->parking->engine->store;
+
+    if (store_durable(store) >= parked->number)
+        on_durable(parked);
+    else
+        parked->durable = store_when_durable(store, parked->number, on_durable, parked);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    settle(timer->data);
+}
+
+static void on_change(void *cookie, const struct change *change)
+{
+    struct parking *parking = cookie;
+    struct watch *next;
+
+    for (struct watch *watch = map_get(&parking->watches, change->id); watch; watch = next) {
+        struct parked *parked = watch->parked;
+
+        next = watch->next;
+        if (watch->kind != change->kind || change->number < parked->number || (change->new && !watch->settled(change->new)))
+            continue;
+        unwatch(watch);
+        watch->settled = NULL;
+        if (--parked->left == 0 && !parked->durable) {
+            uv_timer_stop(&parked->timer);
+            settle(parked);
+        }
+    }
+}
+
+struct parking *parking_new(struct engine *engine)
+{
+    struct parking *parking = mem_alloc(sizeof *parking);
+
+    parking->engine = engine;
+    store_subscribe(engine->store, on_change, parking);
+    return parking;
+}
+
+void parking_free(struct parking *parking)
+{
+    map_free(&parking->watches);
+    free(parking);
+}
+
+static void add_watches(struct parked *parked, const struct call *call)
+{
+    size_t count = 0;
+
+    for (const struct call_wait *wait = call->waits; wait; wait = wait->next)
+        count++;
+    parked->watches = mem_alloc(count * sizeof *parked->watches);
+    for (const struct call_wait *wait = call->waits; wait; wait = wait->next) {
+        struct watch *watch = &parked->watches[parked->watch_count++];
+        *watch = (struct watch){map_get(&parked->parking->watches, wait->id), parked, wait->kind, wait->id, wait->settled};
+        map_put(&parked->parking->watches, watch->id, watch);
+    }
+    parked->left = count;
+}
+
+struct parked *park(struct call *call, void (*ready)(void *cookie), void *cookie)
+{
+    struct store *store = call->engine->store;
+    uint64_t number = store_last(store);
+    struct parked *parked;
+
+    if (!call->waits && store_durable(store) >= number) {
+        ready(cookie);
+        return NULL;
+    }
+    parked = mem_alloc(sizeof *parked);
+    *parked = (struct parked){.parking = call->engine->parking, .number = number, .ready = ready, .cookie = cookie};
+    if (!call->waits) {
+        parked->durable = store_when_durable(store, number, on_durable, parked);
+        return parked;
+    }
+    add_watches(parked, call);
+    uv_timer_init(call->engine->loop, &parked->timer);
+    parked->timer.data = parked;
+    uv_timer_start(&parked->timer, on_timer, PARK_LIMIT_MS, 0);
+    return parked;
+}
+
+void parked_cancel(struct parked *parked)
+{
+    if (parked->durable)
+        store_wait_cancel(parked->durable);
+    end(parked);
+}
+
+void call_wait_for(struct call *call, uint16_t kind, struct str id, bool (*settled)(const void *record))
+{
+    struct call_wait *wait = arena_new(call->arena, struct call_wait);
+
+    *wait = (struct call_wait){call->waits, kind, arena_str(call->arena, id), settled};
+    call->waits = wait;
+}

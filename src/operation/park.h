@@ -1,0 +1,18 @@
+/*
+ * Answers that wait: until the commits that they could have seen are durable, and, where a call asked for
+ * it (call_wait_for), until the world has followed, 500 ms at most. A parked answer is encoded already; it
+ * holds no thread and no transaction.
+ */
+#pragma once
+
+#include "operation/call.h"
+
+enum { PARK_LIMIT_MS = 500 };
+
+struct parking *parking_new(struct engine *engine); /* reads the store's feed */
+void parking_free(struct parking *parking);
+
+struct parked;
+/* Calls ready(cookie) once, from here when nothing is to be waited for. NULL when ready has been called. */
+struct parked *park(struct call *call, void (*ready)(void *cookie), void *cookie);
+void parked_cancel(struct parked *parked); /* its client has left */

@@ -1,0 +1,88 @@
+"""Reads <service>.rows. A line that begins at the margin opens a block; indented lines belong to it; # begins a comment."""
+import shlex
+
+
+class Kind:
+    def __init__(self, name):
+        self.name = name
+        self.record = self.id_prefix = self.id_member = None
+        self.malformed = self.not_found = self.not_found_text = None
+        self.describe = None        # {"operation", "ids", "list"}
+        self.derived = None         # a C function's name
+        self.refers = []            # [(path, kind)]
+        self.indexes = []           # [path]
+        self.filters = {}           # {name: path}
+        self.unfiltered = []        # documented names that answer nothing yet
+        self.tags = None            # path of the tags
+        self.tagged_as = None
+        self.dependency = None
+
+
+class Rows:
+    def __init__(self, path):
+        self.private, self.always, self.operations, self.kinds = {}, {}, {}, []
+        self.tagged = []
+        if path:
+            with open(path) as f:
+                self.read(f)
+
+    def read(self, lines):
+        block = None
+        for number, raw in enumerate(lines, 1):
+            words = shlex.split(raw, comments=True)
+            if not words:
+                continue
+            try:
+                if not raw[0].isspace():
+                    block = self.open(words)
+                else:
+                    block(words)
+            except (IndexError, KeyError, ValueError, TypeError) as e:
+                raise SystemExit(f"modelc: rows line {number}: {raw.strip()}: {e}")
+
+    def open(self, words):
+        if words[0] == "private":
+            members = self.private.setdefault(words[1], [])
+            return lambda w: members.append((w[0], w[1]))
+        if words[0] == "always":
+            names = self.always.setdefault(words[1], [])
+            names.extend(words[2:])
+            return lambda w: names.extend(w)
+        if words[0] == "operation":
+            self.operations[words[1]] = words[2]
+            return None
+        if words[0] == "kind":
+            kind = Kind(words[1])
+            self.kinds.append(kind)
+            return lambda w: self.kind_line(kind, w)
+        raise ValueError(f"unknown block {words[0]}")
+
+    @staticmethod
+    def kind_line(kind, w):
+        if w[0] == "record":
+            kind.record = w[1]
+        elif w[0] == "id":
+            kind.id_prefix, kind.id_member = w[1], w[2]
+        elif w[0] == "malformed":
+            kind.malformed = w[1]
+        elif w[0] == "not-found":
+            kind.not_found, kind.not_found_text = w[1], w[2]
+        elif w[0] == "describe":
+            kind.describe = {"operation": w[1], **dict(zip(w[2::2], w[3::2]))}
+        elif w[0] == "derived":
+            kind.derived = w[1]
+        elif w[0] == "refers-to":
+            kind.refers.append((w[1], w[2]))
+        elif w[0] == "index":
+            kind.indexes.append(w[1])
+        elif w[0] == "filter":
+            if w[2] != "=":
+                raise ValueError("filter NAME = PATH")
+            kind.filters[w[1]] = w[3]
+        elif w[0] == "unfiltered":
+            kind.unfiltered.extend(w[1:])
+        elif w[0] == "tagged-as":
+            kind.tagged_as = w[1]
+            kind.tags = w[2] if len(w) > 2 else "Tags"
+        else:
+            raise ValueError(f"unknown column {w[0]}")
