@@ -3,8 +3,9 @@
  * journal, published as one feed. Loop thread only; the journal's writer is a thread of its own behind it.
  *
  * A record is one block of memory: the C struct of its kind's shape and all that hangs on it, copied at
- * commit. Pointers to records are good until control returns to the loop (store_collect frees what commits
- * have replaced); a const pointer taken before an edit of the same record shows its old version.
+ * commit. Pointers to records are good until control returns to the loop (there the store frees what commits
+ * have replaced, once the feed has delivered it); a const pointer taken before an edit of the same record
+ * shows its old version. A pointer to a world that holds nothing is good as long.
  *
  * Invariants
  *  1. Every commit has a number, one higher than the last. Commit n is durable when store_durable() >= n.
@@ -26,10 +27,10 @@ enum { STORE_MAX_INDEXES = 12 };
 
 /* What the store knows of a kind of record. Rows are compiled by tools/modelc. */
 struct store_kind {
-    const char *name;               /* "vpc": its name in the journal */
+    const char *name; /* "vpc": its name in the journal */
     const struct service *service;
-    uint16_t shape;                 /* the record's structure */
-    uint16_t id_offset;             /* a struct str in it: the record's id */
+    uint16_t shape;     /* the record's structure */
+    uint16_t id_offset; /* a struct str in it: the record's id */
     uint16_t index_count;
     const path_step *indexes[STORE_MAX_INDEXES]; /* values under which records are found; a path may reach several */
 };
@@ -47,18 +48,26 @@ struct store_options {
 
 /* Opens and loads. With a folder: FOLDER/state.db (SQLite, WAL). */
 int store_open(const struct store_options *options, struct store **ret, struct err *err);
-void store_close(struct store *store); /* makes everything durable first */
+/* Makes everything durable first (gives up after a few seconds on a disk that fails). The loop must run once more,
+ * to close handles. */
+void store_close(struct store *store);
 
 uint64_t store_last(const struct store *store);    /* number of the newest commit */
 uint64_t store_durable(const struct store *store); /* of the newest durable one */
-/* Calls done from the loop once commit `number` is durable; at once when it is. cancel: it will not be called. */
+/*
+ * Calls done from the loop once commit `number` is durable; when it already is, at once (and returns NULL).
+ * cancel: it will not be called. Those still waiting at store_close are not called.
+ */
 struct store_wait;
 struct store_wait *store_when_durable(struct store *store, uint64_t number, void (*done)(void *cookie), void *cookie);
 void store_wait_cancel(struct store_wait *wait);
 bool store_healthy(const struct store *store); /* false while the journal cannot be written */
-void store_collect(struct store *store);       /* frees replaced versions; call when nothing points at records */
+/* Frees replaced versions and worlds that nobody wrote to. The loop does it after each delivery; only who runs no loop
+ * calls it, when nothing points at records. */
+void store_collect(struct store *store);
 
-/* Worlds are made when first asked for. A world that holds nothing journaled may be dropped again (oldest first, beyond 256 of them). */
+/* Worlds are made when first asked for. A world that holds nothing journaled may be dropped again (oldest first, beyond
+ * 256 of them). */
 struct world *store_world(struct store *store, struct str account, struct str region);
 struct str world_account(const struct world *world);
 struct str world_region(const struct world *world);
@@ -67,7 +76,8 @@ struct world *store_next_world(struct store *store, struct world *after); /* all
 /*
  * Seeding: a world whose default records are computed, not stored. seed is called in the first
  * transaction that touches an empty, unseeded world, with a transaction of its own; its records are in memory only, and
- * become durable together with the first real commit in that world.
+ * become durable together with the first real commit in that world. When it fails, so does tx_commit, and the next
+ * transaction tries again.
  */
 void store_set_seed(struct store *store, int (*seed)(void *cookie, struct tx *tx, struct err *err), void *cookie);
 
@@ -82,17 +92,22 @@ void tx_enter(struct tx *tx, struct world *world); /* go on in another world, ex
 int tx_commit(struct tx *tx, struct err *err);     /* ends tx either way; on failure nothing is changed */
 void tx_rollback(struct tx *tx);                   /* ends tx */
 
-const void *tx_get(struct tx *tx, uint16_t kind, struct str id);   /* NULL: none */
-void *tx_edit(struct tx *tx, uint16_t kind, struct str id);        /* a copy in the arena, the same one when edited before; NULL: none */
-void *tx_create(struct tx *tx, uint16_t kind, struct str id);      /* a zeroed struct, its id set; the id must be free */
-void tx_remove(struct tx *tx, uint16_t kind, struct str id);       /* absent is fine */
+const void *tx_get(struct tx *tx, uint16_t kind, struct str id); /* NULL: none */
+void *tx_edit(struct tx *tx, uint16_t kind,
+              struct str id); /* a copy in the arena, the same one when edited before; NULL: none */
+void *tx_create(struct tx *tx, uint16_t kind, struct str id); /* a zeroed struct, its id set; the id must be free */
+void tx_remove(struct tx *tx, uint16_t kind, struct str id);  /* absent is fine */
 size_t tx_count(struct tx *tx, uint16_t kind);
 
-/* In order of creation. *position starts at 0 and is what a page token carries: a record's creation number, stable over removals. */
+/* In order of creation. *position starts at 0 and is what a page token carries: a record's creation number, stable over
+ * removals. */
 const void *tx_next(struct tx *tx, uint16_t kind, uint64_t *position);
 
-/* All records of `kind` in the world whose n-th index reaches `value`, in order of creation. Also of a transaction's own writes. */
+/* All records of `kind` in the world whose n-th index reaches `value`, in order of creation. Also of a transaction's
+ * own writes. */
 size_t tx_find(struct tx *tx, uint16_t kind, unsigned index, struct str value, const void *const **ret);
+/* Any one of them, or NULL: in constant time however many there are ("is it in use?", keys that are unique). */
+const void *tx_find_any(struct tx *tx, uint16_t kind, unsigned index, struct str value);
 
 /* The feed. old is NULL at creation, new at removal; both are good during the call. */
 struct change {

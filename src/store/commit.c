@@ -1,0 +1,237 @@
+/*
+ * Committing. In this order: what can fail is asked first (the journal, a seed); then each draft is encoded
+ * for the journal, copied into a version of its own, put in place, indexed, and queued for the feed. Nothing
+ * after the first step fails, so a commit is all or nothing without undoing anything.
+ */
+#include "store/tx.h"
+
+#include "base/mem.h"
+#include "store/journal.h"
+
+#include <assert.h>
+
+/* Records that a world's first real commit takes along: they are created by it, for journal and feed. */
+static void take_seeds(struct world *world, struct feed_batch *batch)
+{
+    struct journal *journal = world->store->journal;
+
+    for (size_t i = 0; i < world->seed_count; i++) {
+        const struct record *record = world->seeds[i];
+        if (journal)
+            journal_put(journal, record, record->now->data);
+        feed_batch_add(batch, record->table, NULL, record->now);
+    }
+    free(world->seeds);
+    world->seeds = NULL;
+    world->seed_count = world->seed_capacity = 0;
+}
+
+static void enter_world(struct world *world, struct feed_batch *batch)
+{
+    struct store *store = world->store;
+
+    if (!world->number) {
+        world_written(world);
+        if (store->journal)
+            journal_world(store->journal, world);
+        take_seeds(world, batch);
+    }
+    world->last_change = store->last;
+}
+
+/* The record is what the draft says from now on. Its version that is no longer current is returned. */
+static struct version *apply(const struct draft *draft, struct str foreign)
+{
+    struct record *record = draft->record;
+    struct version *old = record->now;
+
+    if (!draft->data) {
+        record_free(record);
+        return old;
+    }
+    assert(str_equal(data_id(draft->table->kind, draft->data), record->id));
+    record->now = version_new(draft->table->kind, draft->data, foreign);
+    index_update(record, record->now->data);
+    return old;
+}
+
+static void commit_draft(struct store *store, struct draft *draft, struct feed_batch *batch)
+{
+    struct record *record = draft->record;
+    struct str foreign = {0};
+    struct version *old;
+
+    if (store->journal && draft->data)
+        foreign = journal_put(store->journal, record, draft->data);
+    else if (store->journal)
+        journal_remove(store->journal, record);
+    old = apply(draft, foreign);
+    if (!draft->data)
+        draft->record = NULL; /* it is gone */
+    feed_batch_add(batch, draft->table, old, draft->data ? record->now : NULL);
+    if (old)
+        feed_discard(store, old, store->last);
+}
+
+/* How many changes the transaction amounts to, and with the seeds that they take along. */
+static size_t count_changes(const struct tx *tx, size_t *ret_room)
+{
+    size_t count = 0;
+
+    *ret_room = 0;
+    for (const struct draft *draft = tx->first; draft; draft = draft->next) {
+        const struct world *world = draft->table->world;
+        if (!draft->record)
+            continue;
+        count++;
+        /* Counted once for each draft in such a world: there are few seeds, and this happens once in a world's life. */
+        *ret_room += 1 + world->seed_count;
+    }
+    return count;
+}
+
+static int refuse(struct tx *tx)
+{
+    tx_rollback(tx);
+    return -1;
+}
+
+int tx_commit(struct tx *tx, struct err *err)
+{
+    struct store *store = tx->store;
+    struct feed_batch *batch;
+    size_t room;
+
+    if (tx->failure) {
+        *err = *tx->failure;
+        return refuse(tx);
+    }
+    if (!count_changes(tx, &room)) {
+        tx_rollback(tx);
+        return 0;
+    }
+    if (store->journal && journal_ready(store->journal, err) < 0)
+        return refuse(tx);
+    batch = feed_batch_new(++store->last, room, tx->what);
+    for (struct draft *draft = tx->first; draft; draft = draft->next) {
+        if (!draft->record)
+            continue;
+        enter_world(draft->table->world, batch);
+        commit_draft(store, draft, batch);
+    }
+    tx_end(tx);
+    if (!store->journal)
+        store->durable = store->last;
+    feed_push(store, batch);
+    return 0;
+}
+
+/* Seeded records: in place, but no commit yet, neither in journal nor feed. */
+static void seed_commit(struct tx *tx)
+{
+    struct world *world = tx->world;
+
+    for (struct draft *draft = tx->first; draft; draft = draft->next) {
+        if (!draft->record)
+            continue;
+        apply(draft, (struct str){0});
+        mem_grow(world->seeds, world->seed_count, &world->seed_capacity);
+        world->seeds[world->seed_count++] = draft->record;
+    }
+    tx_end(tx);
+}
+
+void world_seed(struct world *world, struct tx *outer)
+{
+    struct store *store = world->store;
+    struct err err = ERR_INIT;
+    struct tx *tx;
+
+    if (world->seeded || !store->seed)
+        return;
+    world->seeded = true;
+    tx = arena_new(outer->arena, struct tx);
+    *tx = (struct tx){.store = store, .world = world, .arena = outer->arena, .what = S("seed"), .outer = outer};
+    store->tx = tx;
+    if (store->seed(store->seed_cookie, tx, &err) == 0) {
+        seed_commit(tx);
+        return;
+    }
+    tx_rollback(tx);
+    world->seeded = false;
+    err_wrap(&err, "the defaults of " STR_FMT " in " STR_FMT, STR_ARG(world->account), STR_ARG(world->region));
+    outer->failure = arena_new(outer->arena, struct err);
+    *outer->failure = err;
+}
+
+static bool is_of(const struct world *world, struct str account)
+{
+    return !account.p || str_equal(world->account, account);
+}
+
+/* The world as new. Seeds that no commit took along were never seen: they just go. */
+static void world_empty(struct world *world, struct feed_batch *batch)
+{
+    struct store *store = world->store;
+
+    for (size_t kind = 0; kind < store->kind_count; kind++) {
+        struct table *table = world->tables[kind];
+        while (table && table->order_count > 0) { /* the last place is never a hole */
+            struct record *record = table->order[table->order_count - 1].record;
+            struct version *old = record->now;
+
+            if (store->journal && world->number)
+                journal_remove(store->journal, record);
+            if (world->number)
+                feed_batch_add(batch, table, old, NULL);
+            record_free(record);
+            feed_discard(store, old, store->last);
+        }
+    }
+    if (world->number && store->journal)
+        journal_world_end(store->journal, world->number);
+    world->last_change = store->last;
+    world_fresh(world);
+}
+
+static struct world *next_of(struct store *store, struct world *world, struct str account)
+{
+    do
+        world = store_next_world(store, world);
+    while (world && !is_of(world, account));
+    return world;
+}
+
+static size_t world_records(const struct world *world)
+{
+    size_t count = 0;
+
+    for (size_t kind = 0; kind < world->store->kind_count; kind++)
+        count += world->tables[kind] ? world->tables[kind]->by_id.count : 0;
+    return count;
+}
+
+int store_reset(struct store *store, struct str account, struct err *err)
+{
+    struct feed_batch *batch;
+    size_t room = 0, count = 0;
+    struct world **worlds = NULL; /* collected first: emptying one moves it between the lists */
+    size_t capacity = 0;
+
+    assert(!store->tx);
+    if (store->journal && journal_ready(store->journal, err) < 0)
+        return -1;
+    for (struct world *world = NULL; (world = next_of(store, world, account));) {
+        mem_grow(worlds, count, &capacity);
+        worlds[count++] = world;
+        room += world_records(world);
+    }
+    batch = feed_batch_new(++store->last, room, S("reset"));
+    for (size_t i = 0; i < count; i++)
+        world_empty(worlds[i], batch);
+    free(worlds);
+    if (!store->journal)
+        store->durable = store->last;
+    feed_push(store, batch);
+    return 0;
+}

@@ -1,0 +1,167 @@
+/*
+ * Indexes: value → the records that reach it. Each value's records are an intrusive list, so that a record
+ * leaves in constant time however many share the value; lists are in order of insertion, which tx_find
+ * sorts where it is not that of creation.
+ */
+#include "store/records.h"
+
+#include "base/mem.h"
+
+struct link {
+    struct link *previous, *next; /* among those with the same value */
+    struct link *sibling;         /* the same record's next in the same index, in the order of its path */
+    struct index_key *key;
+    struct record *record;
+};
+
+struct index_key {
+    struct map *index;
+    struct link *first, *last;
+    size_t count;
+    struct str text;
+};
+
+struct link *index_first(struct table *table, unsigned index, struct str value)
+{
+    struct index_key *key = map_get(&table->indexes[index], value);
+
+    return key ? key->first : NULL;
+}
+
+struct link *link_next(const struct link *link)
+{
+    return link->next;
+}
+
+struct record *link_record(const struct link *link)
+{
+    return link->record;
+}
+
+size_t link_siblings(const struct link *link)
+{
+    return link->key->count;
+}
+
+static struct index_key *key_get(struct map *index, struct str text)
+{
+    struct index_key *key = map_get(index, text);
+    char *copy;
+
+    if (key)
+        return key;
+    key = mem_alloc(sizeof *key + text.len + 1);
+    copy = (char *)(key + 1);
+    if (text.len)
+        memcpy(copy, text.p, text.len);
+    key->index = index;
+    key->text = (struct str){copy, text.len};
+    map_put(index, key->text, key);
+    return key;
+}
+
+static void links_free(struct link *link)
+{
+    while (link) {
+        struct link *sibling = link->sibling;
+        struct index_key *key = link->key;
+
+        *(link->previous ? &link->previous->next : &key->first) = link->next;
+        *(link->next ? &link->next->previous : &key->last) = link->previous;
+        if (--key->count == 0) {
+            map_remove(key->index, key->text);
+            free(key);
+        }
+        free(link);
+        link = sibling;
+    }
+}
+
+struct linking {
+    struct map *index;
+    struct record *record;
+    struct link **at; /* where the next link goes, or the link that should have the next value */
+};
+
+static bool link_value(void *cookie, const struct shape *shape, const void *value)
+{
+    struct linking *linking = cookie;
+    char text[SHAPE_TEXT_SIZE];
+    struct index_key *key = key_get(linking->index, shape_text(shape, value, text));
+    struct link *link;
+
+    /* A record's links are made in one go: if it has this value already, its link is the key's last. */
+    if (key->last && key->last->record == linking->record)
+        return false;
+    link = mem_alloc(sizeof *link);
+    *link = (struct link){.previous = key->last, .key = key, .record = linking->record};
+    *(key->last ? &key->last->next : &key->first) = link;
+    key->last = link;
+    key->count++;
+    *linking->at = link;
+    linking->at = &link->sibling;
+    return false;
+}
+
+/* Stops (true) at the first value that is not the next link's. A value that comes twice counts as a difference. */
+static bool differs(void *cookie, const struct shape *shape, const void *value)
+{
+    struct linking *linking = cookie;
+    const struct link *link = *linking->at;
+    char text[SHAPE_TEXT_SIZE];
+
+    if (!link || !str_equal(link->key->text, shape_text(shape, value, text)))
+        return true;
+    linking->at = &(*linking->at)->sibling;
+    return false;
+}
+
+void index_update(struct record *record, const void *data)
+{
+    const struct store_kind *kind = record->table->kind;
+
+    for (unsigned i = 0; i < kind->index_count; i++) {
+        struct linking linking = {&record->table->indexes[i], record, &record->links[i]};
+
+        if (record->links[i]) { /* most edits change no indexed value */
+            if (!shape_walk(kind->service, data, kind->indexes[i], differs, &linking) && !*linking.at)
+                continue;
+            links_free(record->links[i]);
+            record->links[i] = NULL;
+            linking.at = &record->links[i];
+        }
+        shape_walk(kind->service, data, kind->indexes[i], link_value, &linking);
+    }
+}
+
+void index_remove(struct record *record)
+{
+    for (unsigned i = 0; i < record->table->kind->index_count; i++) {
+        links_free(record->links[i]);
+        record->links[i] = NULL;
+    }
+}
+
+void index_free(struct map *index)
+{
+    map_free(index);
+}
+
+struct wanted {
+    struct str value;
+};
+
+static bool matches(void *cookie, const struct shape *shape, const void *value)
+{
+    const struct wanted *wanted = cookie;
+    char text[SHAPE_TEXT_SIZE];
+
+    return str_equal(wanted->value, shape_text(shape, value, text));
+}
+
+bool data_reaches(const struct store_kind *kind, unsigned index, const void *data, struct str value)
+{
+    struct wanted wanted = {value};
+
+    return shape_walk(kind->service, data, kind->indexes[index], matches, &wanted);
+}
