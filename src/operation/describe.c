@@ -1,6 +1,5 @@
 /* The generic Describe: ids, filters, pages, order and errors, from a kind's row. */
 #include "base/map.h"
-#include "base/mem.h"
 #include "ec2.h"
 #include "errors.h"
 #include "operation/call.h"
@@ -8,6 +7,7 @@
 #include "operation/page.h"
 
 #include <stdint.h>
+#include <string.h>
 
 struct describe {
     struct call *call;
@@ -17,6 +17,7 @@ struct describe {
     struct filter_set filters;
     char *views; /* what matched, inline */
     size_t count, capacity, limit;
+    void *scratch; /* a source's view before it is known to match */
     struct err *err;
 };
 
@@ -57,36 +58,83 @@ static int consider(struct describe *d, const void *record)
     return 0;
 }
 
+struct wanted {
+    const struct str *ids;
+    size_t count;
+    const void **found; /* by position in ids; NULL: none */
+};
+
+static int note_missing(struct describe *d, const struct wanted *wanted)
+{
+    struct str *missing = arena_array(d->call->arena, struct str, wanted->count);
+    size_t count = 0;
+
+    for (size_t i = 0; i < wanted->count; i++)
+        if (!wanted->found[i])
+            missing[count++] = wanted->ids[i];
+    return count ? resource_not_found(d->resource, missing, count, d->err) : 0;
+}
+
+/* From a source: one pass over what it computes, keeping what is asked for. */
+static void look_in_source(struct describe *d, struct map *places, struct wanted *wanted)
+{
+    uint64_t position = 0;
+    void *view = arena_alloc(d->call->arena, d->size);
+
+    while (d->resource->source(d->call, &position, view)) {
+        const struct str *id = (const struct str *)((const char *)view + d->resource->id_offset);
+        const void **place = map_get(places, *id);
+
+        if (place) {
+            *place = view;
+            view = arena_alloc(d->call->arena, d->size);
+        } else {
+            memset(view, 0, d->size);
+        }
+    }
+}
+
 /* By ids: every one must exist, or nothing is answered. A repeated id is shown once. */
 static int by_ids(struct describe *d, const struct any_list *ids)
 {
-    const struct str *items = ids->items;
-    struct str *missing = arena_array(d->call->arena, struct str, ids->count);
-    const void **records = arena_array(d->call->arena, const void *, ids->count);
-    struct map seen = {0};
-    size_t missing_count = 0, count = 0;
+    struct wanted wanted = {.found = arena_array(d->call->arena, const void *, ids->count)};
+    struct str *unique = arena_array(d->call->arena, struct str, ids->count);
+    struct map places = {0};
     int r = 0;
 
+    wanted.ids = unique;
     for (size_t i = 0; i < ids->count && r == 0; i++) {
-        const void *record;
-        if (!resource_id_well_formed(d->resource, items[i])) {
-            r = resource_malformed(d->resource, items[i], d->err);
-            break;
+        struct str id = ((const struct str *)ids->items)[i];
+        if (!resource_id_well_formed(d->resource, id)) {
+            r = resource_malformed(d->resource, id, d->err);
+        } else if (!map_get(&places, id)) {
+            unique[wanted.count] = id;
+            map_put(&places, unique[wanted.count], &wanted.found[wanted.count]);
+            if (!d->resource->source)
+                wanted.found[wanted.count] = tx_get(d->call->tx, d->kind, id);
+            wanted.count++;
         }
-        if (map_put(&seen, items[i], (void *)&items[i]))
-            continue;
-        record = tx_get(d->call->tx, d->kind, items[i]);
-        if (record)
-            records[count++] = record;
-        else
-            missing[missing_count++] = items[i];
     }
-    map_free(&seen);
-    if (r == 0 && missing_count)
-        r = resource_not_found(d->resource, missing, missing_count, d->err);
-    for (size_t i = 0; i < count && r == 0; i++)
-        r = consider(d, records[i]);
+    if (r == 0 && d->resource->source)
+        look_in_source(d, &places, &wanted);
+    map_free(&places);
+    if (r == 0)
+        r = note_missing(d, &wanted);
+    for (size_t i = 0; i < wanted.count && r == 0; i++)
+        r = consider(d, wanted.found[i]);
     return r;
+}
+
+/* The next record at *position, stored or computed (then in a view of its own). */
+static const void *next_record(struct describe *d, uint64_t *position)
+{
+    void *view;
+
+    if (!d->resource->source)
+        return tx_next(d->call->tx, d->kind, position);
+    view = d->scratch ? d->scratch : (d->scratch = arena_alloc(d->call->arena, d->size));
+    memset(view, 0, d->size);
+    return d->resource->source(d->call, position, view) ? view : NULL;
 }
 
 /* A page: up to the limit, and one more look to know whether another page follows. */
@@ -96,7 +144,7 @@ static int by_page(struct describe *d, struct str token, struct str *ret_token)
     const void *record;
     int r = page_start(d->call, token, &position, d->err);
 
-    for (last = position; r == 0 && (record = tx_next(d->call->tx, d->kind, &position)); last = position) {
+    for (last = position; r == 0 && (record = next_record(d, &position)); last = position) {
         size_t before = d->count;
         r = consider(d, record);
         if (r == 0 && before == d->limit && d->count > before) {
@@ -108,25 +156,35 @@ static int by_page(struct describe *d, struct str token, struct str *ret_token)
     return r;
 }
 
-int resource_describe(struct call *call, uint16_t kind, const void *in, void *out, struct err *err)
+int resource_select(struct call *call, uint16_t kind, const void *in, struct any_list *ret, struct str *ret_next, struct err *err)
 {
     const struct resource *row = &ec2_resources[kind];
     struct describe d = {.call = call, .resource = row, .kind = kind, .err = err,
-                         .size = row->service->shapes[row->record].size, .limit = SIZE_MAX};
+                         .size = row->service->shapes[row->record].size, .limit = row->page ? row->page : SIZE_MAX};
     const struct any_list *ids = member_at(in, row->ids);
     const struct opt_int *max = member_at(in, row->max_results);
-    struct str next = {0};
     int r = filter_compile(call->arena, row, member_at(in, row->request_filters), &d.filters, err);
 
     if (r < 0)
         return r;
+    if (ids->count && max->set && row->ids_exclude_pages)
+        return err_aws(err, &AWS_INVALID_PARAMETER_COMBINATION,
+                       "The parameter maxResults cannot be used with ids of a %s in the same request", row->name);
     if (max->set)
         d.limit = (size_t)max->value;
-    r = ids->count ? by_ids(&d, ids) : by_page(&d, *(const struct str *)member_at(in, row->next_token), &next);
-    if (r < 0)
-        return r;
-    *(struct any_list *)((char *)out + row->list) = (struct any_list){next_view(&d), d.count};
-    if (row->answer_next_token != NO_MEMBER)
+    r = ids->count ? by_ids(&d, ids) : by_page(&d, *(const struct str *)member_at(in, row->next_token), ret_next);
+    if (r == 0)
+        *ret = (struct any_list){next_view(&d), d.count};
+    return r;
+}
+
+int resource_describe(struct call *call, uint16_t kind, const void *in, void *out, struct err *err)
+{
+    const struct resource *row = &ec2_resources[kind];
+    struct str next = {0};
+    int r = resource_select(call, kind, in, (struct any_list *)((char *)out + row->list), &next, err);
+
+    if (r == 0 && row->answer_next_token != NO_MEMBER)
         *(struct str *)((char *)out + row->answer_next_token) = next;
-    return 0;
+    return r;
 }

@@ -27,7 +27,7 @@ struct exchange {
     struct buf body;
 };
 
-static void send(struct exchange *x)
+static void answer(struct exchange *x)
 {
     struct http_header headers[] = {{S("x-amzn-RequestId"), str_of(x->call.request_id)}};
 
@@ -40,7 +40,7 @@ static void on_ready(void *cookie)
     struct exchange *x = cookie;
 
     x->parked = NULL;
-    send(x);
+    answer(x);
 }
 
 /* An error of ours is logged here, with its chain, and told to the client by its request id only. */
@@ -58,7 +58,7 @@ static void encode_failure(struct exchange *x, const struct err *err)
 static void refuse(struct exchange *x, const struct err *err)
 {
     encode_failure(x, err);
-    send(x);
+    answer(x);
 }
 
 static void on_done(struct call *call, int r, struct err *err)

@@ -1,6 +1,6 @@
 #include "operation/resource.h"
 
-#include "base/mem.h"
+#include "base/buf.h"
 #include "ec2.h"
 #include "operation/call.h"
 
@@ -38,8 +38,9 @@ int resource_not_found(const struct resource *resource, const struct str *ids, s
     AUTO_BUF out = BUF_INIT;
 
     before = str_cut(&after, '%');
-    if (count > 1 && str_ends(before, S(" ID '")))
-        buf_printf(&out, STR_FMT "s '", STR_ARG(str_first(before, before.len - 2)));
+    if (count > 1 && (str_ends(before, S(" ID '")) || str_ends(before, S(" id '["))))
+        buf_printf(&out, STR_FMT "s" STR_FMT, STR_ARG(str_first(before, before.len - (before.p[before.len - 1] == '[' ? 3 : 2))),
+                   STR_ARG(str_skip(before, before.len - (before.p[before.len - 1] == '[' ? 3 : 2))));
     else
         buf_append(&out, before);
     for (size_t i = 0; i < count && out.len < 700; i++)

@@ -35,10 +35,15 @@ struct resource {
     const char *not_found_text; /* with %s for the id */
     const char *tagged_as;      /* its type in TagSpecifications; NULL: not tagged */
     int (*derive)(struct call *call, const void *record, void *view, struct err *err); /* members that another record owns */
+    /* Records that are computed, not stored (catalogues, status): the next one at *position, which it moves on; false at the end. */
+    bool (*source)(struct call *call, uint64_t *position, void *view);
     const struct resource_filter *filters; /* sorted by name */
     const struct resource_reference *refers;
     uint16_t filter_count, refer_count;
     uint16_t record; /* shape */
+    uint16_t id_offset;
+    uint16_t page;   /* how many a page has when the caller does not say; 0: all */
+    bool ids_exclude_pages;
     uint16_t tags;   /* offset of its tag list; NO_MEMBER: none */
     /* Describe: offsets in its request and answer; NO_MEMBER: it has none */
     uint16_t ids, request_filters, max_results, next_token, list, answer_next_token;
@@ -54,6 +59,9 @@ int resource_edit(struct tx *tx, const struct resource *resource, uint16_t kind,
 
 /* The whole of a Describe operation, by its row. in and out: the operation's request and answer. */
 int resource_describe(struct call *call, uint16_t kind, const void *in, void *out, struct err *err);
+
+/* For a Describe with a shape of its own around the records: the same ids, filters and pages; the views inline in *ret. */
+int resource_select(struct call *call, uint16_t kind, const void *in, struct any_list *ret, struct str *ret_next, struct err *err);
 
 /* A record as Describe shows it: a shallow copy of `record` into `view`, derived members filled. */
 int resource_view(struct call *call, uint16_t kind, const void *record, void *view, struct err *err);

@@ -3,6 +3,8 @@
 #include "ec2.h"
 #include "errors.h"
 
+#include <string.h>
+
 enum { MAX_TAGS = 50, MAX_KEY = 128, MAX_VALUE = 256 };
 
 /* Characters, not bytes: continuation bytes do not count. */

@@ -2,7 +2,7 @@
 from errors import constant
 from model import ModelError, snake
 
-PLAIN = {"tag-key", "tag-value"}  # the generic Describe knows these, and tag:KEY
+PLAIN = {"tag", "tag-key", "tag-value"}  # the generic Describe knows these, and tag:KEY
 
 
 def kind_indexes(kind):
@@ -56,8 +56,13 @@ def emit_rows_tables(model, rows, documented):
         if k.derived:
             out.append(f"int {k.derived}(struct call *call, const {model.struct(model.shape(k.record))} *record, "
                        f"{model.struct(model.shape(k.record))} *view, struct err *err);")
-            out.append(f"static int {name}_derive(struct call *call, const void *record, void *view, struct err *err)\n"
+            out.append(f"static int derive_{name}(struct call *call, const void *record, void *view, struct err *err)\n"
                        f"{{\n    return {k.derived}(call, record, view, err);\n}}")
+        if k.source:
+            record = model.struct(model.shape(k.record))
+            out.append(f"bool {k.source}(struct call *call, uint64_t *position, {record} *view);")
+            out.append(f"static bool source_{name}(struct call *call, uint64_t *position, void *view)\n"
+                       f"{{\n    return {k.source}(call, position, view);\n}}")
     return "\n".join(out + [f"const struct store_kind {s}_store_kinds[] = {{", *kinds, "};",
                             f"const struct resource {s}_resources[] = {{", *resources, "};"]) + "\n"
 
@@ -69,7 +74,7 @@ def steps(name, path):
 def resolve_filters(model, kind, documented):
     if not kind.describe:
         return {}
-    result = {}
+    result, unresolved = {}, []
     names = set(documented.get(kind.describe["operation"], ())) | set(kind.filters)
     for name in names:
         if name.startswith("tag:") or name in PLAIN or name in kind.unfiltered:
@@ -79,8 +84,11 @@ def resolve_filters(model, kind, documented):
             continue
         path = model.filter_path(kind.record, name)
         if path is None:
-            raise ModelError(f"kind {kind.name}: its filter {name} is no member's path: say `filter {name} = PATH`")
-        result[name] = path
+            unresolved.append(name)
+        else:
+            result[name] = path
+    if unresolved:
+        raise ModelError(f"kind {kind.name}: no member's path, say `filter NAME = PATH`: {' '.join(sorted(unresolved))}")
     return result
 
 
@@ -108,11 +116,17 @@ def resource(model, k, filters, refers):
     fields = [f'.name = "{k.name}"', f'.prefix = "{k.id_prefix}"', f".service = &{s}_service", f".record = {record.index}",
               f".malformed = &{constant(s, k.malformed)}", f".not_found = &{constant(s, k.not_found)}",
               f'.not_found_text = "{k.not_found_text}"',
-              f".tags = {offset(model, record, k.tags)}"]
+              f".id_offset = {offset(model, record, k.id_member)}", f".tags = {offset(model, record, k.tags)}"]
     if k.tagged_as:
         fields.append(f'.tagged_as = "{k.tagged_as}"')
     if k.derived:
-        fields.append(f".derive = {name}_derive")
+        fields.append(f".derive = derive_{name}")
+    if k.source:
+        fields.append(f".source = source_{name}")
+    if k.page:
+        fields.append(f".page = {k.page}")
+    if k.exclusive:
+        fields.append(".ids_exclude_pages = true")
     if filters:
         fields.append(f".filters = {name}_filters, .filter_count = {filters}")
     if refers:
@@ -125,6 +139,6 @@ def resource(model, k, filters, refers):
         fields.append(f".ids = {offset(model, request, k.describe.get('ids'))}, .request_filters = {offset(model, request, has(request, 'Filters'))}, "
                       f".max_results = {offset(model, request, has(request, 'MaxResults'))}, "
                       f".next_token = {offset(model, request, has(request, 'NextToken'))}, "
-                      f".list = {offset(model, answer, k.describe['list'])}, "
+                      f".list = {offset(model, answer, k.describe.get('list'))}, "
                       f".answer_next_token = {offset(model, answer, has(answer, 'NextToken'))}")
     return "    {" + ", ".join(fields) + "},"

@@ -137,7 +137,7 @@ def position(shape, *names):
 
 def built_operations(model, rows):
     """Operation names with a handler, in the order of their numbers (from 1): own handlers, then the rows' Describes."""
-    described = [k.describe["operation"] for k in rows.kinds if k.describe]
+    described = [k.describe["operation"] for k in rows.kinds if k.describe and "list" in k.describe]
     return list(rows.operations) + [d for d in described if d not in rows.operations]
 
 

@@ -15,7 +15,9 @@ class Kind:
         self.unfiltered = []        # documented names that answer nothing yet
         self.tags = None            # path of the tags
         self.tagged_as = None
-        self.dependency = None
+        self.source = None          # a C function's name: records that are computed, not stored
+        self.page = 0               # how many a page has when the caller does not say; 0: all
+        self.exclusive = False      # ids and MaxResults exclude each other
 
 
 class Rows:
@@ -71,6 +73,12 @@ class Rows:
             kind.describe = {"operation": w[1], **dict(zip(w[2::2], w[3::2]))}
         elif w[0] == "derived":
             kind.derived = w[1]
+        elif w[0] == "source":
+            kind.source = w[1]
+        elif w[0] == "page":
+            kind.page = int(w[1])
+        elif w[0] == "ids-exclude-pages":
+            kind.exclusive = True
         elif w[0] == "refers-to":
             kind.refers.append((w[1], w[2]))
         elif w[0] == "index":

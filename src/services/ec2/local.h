@@ -1,0 +1,7 @@
+/* EC2 in this folder: what its operations share. */
+#pragma once
+
+#include "ec2.h" /* generated */
+#include "errors.h"
+#include "operation/call.h"
+#include "operation/tags.h"
