@@ -88,6 +88,10 @@ struct http_counts {
 };
 struct http_counts http_server_counts(const struct http_server *server);
 
+/* The body as memory of the caller's: moved when it is big, copied when it came with the head. request->body is empty
+ * then. */
+struct buf http_take_body(struct http_request *request);
+
 /* Streamed bodies: go on after on_body returned false. */
 void http_body_resume(struct http_request *request);
 
