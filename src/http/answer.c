@@ -1,0 +1,445 @@
+/* Answers: their heads, whole or in pieces, and the queue behind a socket that does not take all at once. */
+#include "base/mem.h"
+#include "http/connection.h"
+
+#include <time.h>
+
+enum { QUEUE_FACTOR = 16 }; /* times answer_bytes: who queues more is dropped */
+
+/* ---- the queue ---- */
+
+struct write {
+    uv_write_t request;
+    struct http_connection *connection;
+    struct buf own;
+    char copied[];
+};
+
+static uv_stream_t *stream_of(struct http_connection *c)
+{
+    return (uv_stream_t *)&c->tcp;
+}
+
+static size_t queued(const struct http_connection *c)
+{
+    return uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
+}
+
+void answer_drained(struct http_connection *c)
+{
+    struct http_exchange *x = c->exchange;
+
+    if (!c->drain_wanted || c->phase == PHASE_CLOSED || queued(c) > c->server->limits.answer_bytes / 2 ||
+        server_is_full(c->server, 0))
+        return;
+    c->drain_wanted = false;
+    if (c->phase == PHASE_UPGRADED) {
+        if (c->socket.events.on_drain)
+            c->socket.events.on_drain(c->socket.events.cookie, &c->socket);
+    } else if (x && !x->finished && x->drain) {
+        x->drain(x->drain_arg, &x->request);
+    }
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+    struct write *write = (struct write *)request;
+    struct http_connection *c = write->connection;
+
+    buf_free(&write->own);
+    free(write);
+    if (c->phase == PHASE_CLOSED)
+        return;
+    if (status < 0) {
+        connection_close(c);
+        return;
+    }
+    c->write_progress_at = uv_now(c->server->loop);
+    connection_account(c);
+    answer_drained(c);
+}
+
+/* What is left of `part` once `*sent` bytes of all parts are out. */
+static struct str unsent(struct str part, size_t *sent)
+{
+    size_t n = *sent < part.len ? *sent : part.len;
+
+    *sent -= n;
+    return str_skip(part, n);
+}
+
+static void enqueue(struct http_connection *c, const struct str parts[3], size_t sent, struct buf *own)
+{
+    struct str left[3] = {unsent(parts[0], &sent), unsent(parts[1], &sent), unsent(parts[2], &sent)};
+    struct write *write = mem_resize(NULL, sizeof *write + left[0].len + (own ? 0 : left[1].len) + left[2].len);
+    char *at = write->copied;
+    uv_buf_t bufs[3];
+
+    for (int i = 0; i < 3; i++) {
+        bufs[i] = uv_buf_init((char *)left[i].p, (unsigned)left[i].len);
+        if (i == 1 && own)
+            continue;
+        if (left[i].len)
+            memcpy(at, left[i].p, left[i].len);
+        bufs[i].base = at;
+        at += left[i].len;
+    }
+    write->connection = c;
+    write->own = own ? *own : BUF_INIT;
+    if (own)
+        *own = BUF_INIT;
+    if (queued(c) == 0)
+        c->write_progress_at = uv_now(c->server->loop);
+    if (uv_write(&write->request, stream_of(c), bufs, 3, on_written) < 0) {
+        buf_free(&write->own);
+        free(write);
+        connection_ready(c, READY_CLOSE);
+    }
+}
+
+void answer_send(struct http_connection *c, struct str head, struct str bytes, struct buf *own, struct str tail)
+{
+    struct str parts[3] = {head, own ? buf_str(own) : bytes, tail};
+    size_t total = parts[0].len + parts[1].len + parts[2].len;
+    uv_buf_t bufs[3];
+    unsigned count = 0;
+    int sent;
+
+    if (total == 0 || c->phase == PHASE_CLOSED)
+        return;
+    for (int i = 0; i < 3; i++)
+        if (parts[i].len)
+            bufs[count++] = uv_buf_init((char *)parts[i].p, (unsigned)parts[i].len);
+    sent = queued(c) ? UV_EAGAIN : uv_try_write(stream_of(c), bufs, count);
+    if (sent < 0 && sent != UV_EAGAIN) {
+        connection_ready(c, READY_CLOSE);
+        return;
+    }
+    if (sent < 0 || (size_t)sent < total) {
+        enqueue(c, parts, sent < 0 ? 0 : (size_t)sent, own);
+        connection_account(c);
+    }
+}
+
+/* ---- heads ---- */
+
+static struct str reason(int status)
+{
+    switch (status) {
+    case 101:
+        return S("Switching Protocols");
+    case 200:
+        return S("OK");
+    case 201:
+        return S("Created");
+    case 202:
+        return S("Accepted");
+    case 204:
+        return S("No Content");
+    case 206:
+        return S("Partial Content");
+    case 301:
+        return S("Moved Permanently");
+    case 302:
+        return S("Found");
+    case 304:
+        return S("Not Modified");
+    case 307:
+        return S("Temporary Redirect");
+    case 308:
+        return S("Permanent Redirect");
+    case 400:
+        return S("Bad Request");
+    case 401:
+        return S("Unauthorized");
+    case 403:
+        return S("Forbidden");
+    case 404:
+        return S("Not Found");
+    case 405:
+        return S("Method Not Allowed");
+    case 408:
+        return S("Request Timeout");
+    case 409:
+        return S("Conflict");
+    case 412:
+        return S("Precondition Failed");
+    case 413:
+        return S("Content Too Large");
+    case 414:
+        return S("URI Too Long");
+    case 416:
+        return S("Range Not Satisfiable");
+    case 417:
+        return S("Expectation Failed");
+    case 426:
+        return S("Upgrade Required");
+    case 429:
+        return S("Too Many Requests");
+    case 431:
+        return S("Request Header Fields Too Large");
+    case 500:
+        return S("Internal Server Error");
+    case 501:
+        return S("Not Implemented");
+    case 502:
+        return S("Bad Gateway");
+    case 503:
+        return S("Service Unavailable");
+    case 504:
+        return S("Gateway Timeout");
+    case 505:
+        return S("HTTP Version Not Supported");
+    }
+    return S(""); /* the reason may be empty (RFC 9112, section 4) */
+}
+
+static struct str date(struct http_server *server)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+
+    if (now != server->date_at) {
+        strftime(server->date, sizeof server->date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime_r(&now, &tm));
+        server->date_at = now;
+    }
+    return str_of(server->date);
+}
+
+/* A value may come from a client: what would end the line does not pass. */
+static void append_value(struct buf *head, struct str value)
+{
+    char *out = buf_reserve(head, value.len);
+
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.p[i];
+        out[i] = (c < ' ' && c != '\t') || c == 0x7f ? ' ' : (char)c;
+    }
+    head->len += value.len;
+}
+
+static void append_header(struct buf *head, struct str name, struct str value)
+{
+    append_value(head, name);
+    buf_append(head, S(": "));
+    append_value(head, value);
+    buf_append(head, S("\r\n"));
+}
+
+static void append_number(struct buf *head, uint64_t n)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    buf_append(head, (struct str){digits + at, sizeof digits - at});
+}
+
+/* Status line, Date, what is given. The caller adds framing and the empty line. */
+static struct buf *head_begin(struct http_connection *c, int status, struct str type, const struct http_header *headers,
+                              size_t count)
+{
+    struct buf *head = &c->server->head;
+
+    head->len = 0;
+    buf_append(head, S("HTTP/1.1 "));
+    append_number(head, (uint64_t)status);
+    buf_byte(head, ' ');
+    buf_append(head, reason(status));
+    buf_append(head, S("\r\n"));
+    buf_append(head, date(c->server));
+    if (type.p)
+        append_header(head, S("Content-Type"), type);
+    for (size_t i = 0; i < count; i++)
+        append_header(head, headers[i].name, headers[i].value);
+    return head;
+}
+
+static struct str head_end(struct http_connection *c, struct buf *head)
+{
+    if (!c->keep)
+        buf_append(head, S("Connection: close\r\n"));
+    else if (c->parser.http_minor == 0)
+        buf_append(head, S("Connection: keep-alive\r\n"));
+    buf_append(head, S("\r\n"));
+    return buf_str(head);
+}
+
+static void append_length(struct buf *head, size_t length)
+{
+    buf_append(head, S("Content-Length: "));
+    append_number(head, length);
+    buf_append(head, S("\r\n"));
+}
+
+void answer_refusal(struct http_connection *c, int status, bool is_head)
+{
+    struct buf *head = head_begin(c, status, S("text/plain"), NULL, 0);
+    struct str text = reason(status);
+
+    append_length(head, text.len + 1);
+    answer_send(c, head_end(c, head), is_head ? S("") : text, NULL, is_head ? S("") : S("\n"));
+}
+
+/* ---- what handlers call ---- */
+
+static bool has_no_body(const struct http_exchange *x, int status)
+{
+    return status == 204 || status == 304 || str_equal(x->request.method, S("HEAD"));
+}
+
+/* Whether another request may follow this answer. */
+static void decide_keep(struct http_exchange *x)
+{
+    struct http_connection *c = x->connection;
+
+    if (c->server->stopping || !x->complete)
+        c->keep = false;
+}
+
+static void keep_memory(struct http_exchange *x, struct buf *body)
+{
+    if (!x->request.answer.p && body->capacity <= ANSWER_KEPT) {
+        body->len = 0;
+        x->request.answer = *body;
+        *body = BUF_INIT;
+    }
+    buf_free(body);
+}
+
+static void finish(struct http_exchange *x)
+{
+    x->finished = true;
+    if (!x->connection->running)
+        exchange_end(x->connection);
+}
+
+static bool is_over(const struct http_exchange *x)
+{
+    return x->finished || x->connection->phase == PHASE_CLOSED;
+}
+
+void http_answer(struct http_request *request, int status, struct str content_type, const struct http_header *headers,
+                 size_t header_count, struct buf *body)
+{
+    struct http_exchange *x = exchange_of(request);
+    struct http_connection *c = x->connection;
+    struct buf own = body ? *body : BUF_INIT;
+    struct buf *head;
+
+    if (body)
+        *body = BUF_INIT;
+    if (is_over(x) || x->begun) {
+        buf_free(&own);
+        return;
+    }
+    decide_keep(x);
+    if (server_is_full(c->server, own.len)) {
+        buf_free(&own);
+        c->keep = false;
+        answer_refusal(c, 503, has_no_body(x, 503));
+        finish(x);
+        return;
+    }
+    head = head_begin(c, status, content_type, headers, header_count);
+    if (status != 204 && status != 304)
+        append_length(head, own.len);
+    if (has_no_body(x, status))
+        own.len = 0;
+    answer_send(c, head_end(c, head), S(""), &own, S(""));
+    keep_memory(x, &own);
+    finish(x);
+}
+
+void http_answer_begin(struct http_request *request, int status, struct str content_type,
+                       const struct http_header *headers, size_t header_count)
+{
+    struct http_exchange *x = exchange_of(request);
+    struct http_connection *c = x->connection;
+    struct buf *head;
+
+    if (is_over(x) || x->begun)
+        return;
+    decide_keep(x);
+    x->begun = true;
+    x->bodiless = has_no_body(x, status);
+    x->chunked = c->parser.http_minor == 1 && status != 204 && status != 304;
+    if (!x->chunked && !x->bodiless)
+        c->keep = false; /* its end is the connection's */
+    head = head_begin(c, status, content_type, headers, header_count);
+    if (x->chunked)
+        buf_append(head, S("Transfer-Encoding: chunked\r\n"));
+    answer_send(c, head_end(c, head), S(""), NULL, S(""));
+}
+
+/* Whether to go on sending; drops a connection whose queue grows against all advice. */
+static bool may_go_on(struct http_connection *c)
+{
+    size_t limit = c->server->limits.answer_bytes, now = queued(c);
+
+    if (now <= limit && !server_is_full(c->server, 0))
+        return true;
+    c->drain_wanted = true;
+    if (now > limit * QUEUE_FACTOR)
+        connection_ready(c, READY_CLOSE);
+    return false;
+}
+
+bool http_answer_chunk(struct http_request *request, struct str bytes)
+{
+    struct http_exchange *x = exchange_of(request);
+    struct http_connection *c = x->connection;
+    char size[24];
+
+    if (is_over(x) || !x->begun || c->ready & READY_CLOSE)
+        return false;
+    if (bytes.len && !x->bodiless && x->chunked) {
+        int n = snprintf(size, sizeof size, "%zx\r\n", bytes.len);
+        answer_send(c, (struct str){size, (size_t)n}, bytes, NULL, S("\r\n"));
+    } else if (bytes.len && !x->bodiless) {
+        answer_send(c, S(""), bytes, NULL, S(""));
+    }
+    return may_go_on(c);
+}
+
+void http_answer_end(struct http_request *request)
+{
+    struct http_exchange *x = exchange_of(request);
+
+    if (is_over(x) || !x->begun)
+        return;
+    if (x->chunked && !x->bodiless)
+        answer_send(x->connection, S("0\r\n\r\n"), S(""), NULL, S(""));
+    finish(x);
+}
+
+bool http_socket_write(struct http_socket *socket, struct str bytes)
+{
+    struct http_connection *c = socket->connection;
+
+    if (c->phase != PHASE_UPGRADED || socket->ended || c->ready & READY_CLOSE)
+        return false;
+    answer_send(c, bytes, S(""), NULL, S(""));
+    return may_go_on(c);
+}
+
+struct http_socket *http_upgrade(struct http_request *request, struct str protocol, const struct http_header *headers,
+                                 size_t header_count, const struct http_socket_events *events)
+{
+    struct http_exchange *x = exchange_of(request);
+    struct http_connection *c = x->connection;
+    struct buf *head;
+
+    if (is_over(x) || x->begun || !x->complete || !request->upgrade_asked)
+        return NULL;
+    head = head_begin(c, 101, (struct str){0}, headers, header_count);
+    append_header(head, S("Connection"), S("Upgrade"));
+    append_header(head, S("Upgrade"), protocol);
+    buf_append(head, S("\r\n"));
+    answer_send(c, buf_str(head), S(""), NULL, S(""));
+    x->finished = true;
+    socket_begin(c, events);
+    return &c->socket;
+}
