@@ -10,6 +10,7 @@ needs a column here and a field in src/services/ec2/catalogue. --check writes no
 import argparse
 import ast
 import gzip
+import hashlib
 import json
 import pathlib
 import re
@@ -27,9 +28,19 @@ class Package:
     def __init__(self, path):
         self.path = pathlib.Path(path)
         self.wheel = zipfile.ZipFile(self.path) if self.path.is_file() else None
+        self.read = {}
 
     def bytes(self, name):
-        return self.wheel.read(name) if self.wheel else (self.path / name).read_bytes()
+        self.read[name] = self.wheel.read(name) if self.wheel else (self.path / name).read_bytes()
+        return self.read[name]
+
+    def origin(self, package):
+        """Which package this is, and one digest over all that was read of it."""
+        version = re.search(r"""__version__ = ["']([^"']+)""", self.bytes(f"{package}/__init__.py").decode())[1]
+        digest = hashlib.sha256()
+        for name, content in sorted(self.read.items()):
+            digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+        return {"package": package, "version": version, "licence": "Apache-2.0", "sha256": digest.hexdigest()}
 
     def json(self, name):
         raw = self.bytes(name)
@@ -322,7 +333,6 @@ def fixed_images(moto):
         if not ID.match(image["ami_id"]):
             continue
         row = {"id": image["ami_id"]} | {name: image[name] for name in names}
-        row |= {"platform": image["platform"]} if image.get("platform") else {}
         row["description"] = image["description"]
         lines.append(json.dumps(row))
     return "[\n" + ",\n".join(lines) + "\n]\n"
@@ -368,6 +378,7 @@ def main():
         "image-ids.json": image_ids(moto),
         "images-fixed.json": fixed_images(moto),
     }
+    files["catalogue-origin.json"] = json.dumps([moto.origin("moto"), botocore.origin("botocore")], indent=1) + "\n"
     stale = [n for n, t in files.items() if not (MODELS / n).exists() or (MODELS / n).read_text() != t]
     if chosen.check and stale:
         raise SystemExit(f"not what moto gives: {', '.join(stale)}")

@@ -1,4 +1,4 @@
-"""The committed models are what the pinned botocore gives. Needs that botocore; skips with another or none."""
+"""The committed models are what the pinned packages give. What needs a package skips without that very version."""
 
 import importlib.metadata
 import json
@@ -8,25 +8,31 @@ import sys
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PINNED = json.loads((ROOT / "models/origin.json").read_text())["version"]
+PINNED = {o["package"]: o["version"] for o in json.loads((ROOT / "models/catalogue-origin.json").read_text())}
 
 
-def installed():
+def packages(name):
+    """The folder of packages that has the pinned version of `name`; None without it."""
     try:
-        return importlib.metadata.version("botocore")
+        found = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+    return found.locate_file("") if found.version == PINNED[name] else None
 
 
 class Models(unittest.TestCase):
-    @unittest.skipUnless(installed() == PINNED, f"needs botocore {PINNED}")
-    def test_committed_models_are_what_botocore_gives(self):
-        import botocore
-
-        packages = pathlib.Path(botocore.__file__).parents[1]
-        check = [sys.executable, ROOT / "tools/refresh-models.py", "--check", packages]
-        run = subprocess.run(check, capture_output=True, text=True)
+    def check(self, tool, *sources):
+        command = [sys.executable, ROOT / "tools" / tool, "--check", *sources]
+        run = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual(run.returncode, 0, run.stderr)
+
+    @unittest.skipUnless(packages("botocore"), f"needs botocore {PINNED['botocore']}")
+    def test_committed_models_are_what_botocore_gives(self):
+        self.check("refresh-models.py", packages("botocore"))
+
+    @unittest.skipUnless(packages("botocore") and packages("moto"), f"needs moto {PINNED['moto']} and botocore")
+    def test_committed_catalogue_is_what_moto_gives(self):
+        self.check("refresh-catalogue.py", packages("moto"), packages("botocore"))
 
     def test_models_carry_no_prose(self):
         for name in ("ec2.json", "sts.json"):
