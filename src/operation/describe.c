@@ -174,7 +174,7 @@ int resource_select(struct call *call, uint16_t kind, const void *in, struct any
         d.limit = (size_t)max->value;
     r = ids->count ? by_ids(&d, ids) : by_page(&d, *(const struct str *)member_at(in, row->next_token), ret_next);
     if (r == 0)
-        *ret = (struct any_list){next_view(&d), d.count};
+        *ret = (struct any_list){d.views ? d.views : arena_alloc(call->arena, 1), d.count};
     return r;
 }
 

@@ -26,6 +26,10 @@ def emit_rows_header(model, rows):
     for k in rows.kinds:
         name, upper = snake(k.name), f"{s.upper()}_{snake(k.name).upper()}"
         record = model.struct(model.shape(k.record))
+        if k.derived:
+            out.append(f"int {k.derived}(struct call *call, const {record} *record, {record} *view, struct err *err);")
+        if k.source:
+            out.append(f"bool {k.source}(struct call *call, uint64_t *position, {record} *view);")
         for i, path in enumerate(kind_indexes(k)):
             out.append(f"enum {{ {upper}_BY_{snake(path.replace('.', '_')).upper()} = {i} }};")
         out.append(f"RESOURCE_ACCESSORS({name}, {upper}, {record})")
@@ -54,13 +58,9 @@ def emit_rows_tables(model, rows, documented):
         kinds.append(store_kind(model, k, indexes))
         resources.append(resource(model, k, len(lines), len(refers)))
         if k.derived:
-            out.append(f"int {k.derived}(struct call *call, const {model.struct(model.shape(k.record))} *record, "
-                       f"{model.struct(model.shape(k.record))} *view, struct err *err);")
             out.append(f"static int derive_{name}(struct call *call, const void *record, void *view, struct err *err)\n"
                        f"{{\n    return {k.derived}(call, record, view, err);\n}}")
         if k.source:
-            record = model.struct(model.shape(k.record))
-            out.append(f"bool {k.source}(struct call *call, uint64_t *position, {record} *view);")
             out.append(f"static bool source_{name}(struct call *call, uint64_t *position, void *view)\n"
                        f"{{\n    return {k.source}(call, position, view);\n}}")
     return "\n".join(out + [f"const struct store_kind {s}_store_kinds[] = {{", *kinds, "};",
