@@ -199,6 +199,8 @@ static int call_script(struct http_call what, const char *answer, struct http_re
     what.url = str_of(url);
     what.silence_ms = 3000;
     result = http_call(&what, reply, err);
+    if (reply->fd >= 0)
+        shutdown(reply->fd, SHUT_WR);
     pthread_join(thread, NULL);
     close(listener);
     return result;
