@@ -32,7 +32,7 @@ struct exchange {
     const struct http_call *call;
     struct http_reply *reply;
     struct http_header *headers;
-    struct buf text;        /* of the open header: name, then value */
+    struct buf text; /* of the open header: name, then value */
     size_t name_length;
     bool in_value, done, stopped, too_big;
     size_t header_bytes;

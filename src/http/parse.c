@@ -251,13 +251,13 @@ static bool split_target(struct http_exchange *x)
 
 struct framing {
     struct str host, length, coding, expect;
-    bool repeated; /* one of these came twice */
+    bool malformed; /* one of these came twice, or a header has no name */
 };
 
-static void note(struct str *slot, struct str value, bool *repeated)
+static void note(struct str *slot, struct str value, bool *malformed)
 {
     if (slot->p)
-        *repeated = true;
+        *malformed = true;
     *slot = value;
 }
 
@@ -270,21 +270,24 @@ static void find_framing(struct http_exchange *x, struct framing *framing)
             header->value = S("");
         header->value = str_trim(header->value);
         switch (header->name.len) {
+        case 0:
+            framing->malformed = true; /* llhttp lets ": value" pass */
+            break;
         case 4:
             if (str_equal_nocase(header->name, S("host")))
-                note(&framing->host, header->value, &framing->repeated);
+                note(&framing->host, header->value, &framing->malformed);
             break;
         case 6:
             if (str_equal_nocase(header->name, S("expect")))
-                note(&framing->expect, header->value, &framing->repeated);
+                note(&framing->expect, header->value, &framing->malformed);
             break;
         case 14:
             if (str_equal_nocase(header->name, S("content-length")))
-                note(&framing->length, header->value, &framing->repeated);
+                note(&framing->length, header->value, &framing->malformed);
             break;
         case 17:
             if (str_equal_nocase(header->name, S("transfer-encoding")))
-                note(&framing->coding, header->value, &framing->repeated);
+                note(&framing->coding, header->value, &framing->malformed);
             break;
         }
     }
@@ -300,7 +303,7 @@ static bool is_digits(struct str s)
 
 static bool framing_is_clean(const struct framing *framing, bool http_1_1)
 {
-    if (framing->repeated || (framing->length.p && framing->coding.p))
+    if (framing->malformed || (framing->length.p && framing->coding.p))
         return false;
     if (framing->length.p && !is_digits(framing->length))
         return false;
