@@ -28,6 +28,6 @@ int db_load(struct db *db, int (*each)(void *cookie, const struct op *op, struct
 
 int db_append(struct db *db, uint64_t seq, struct str names, struct str batch, struct err *err); /* one transaction */
 size_t db_log_bytes(const struct db *db); /* in the log, not yet folded */
-/* Folds the log's oldest operations, about `bytes` of them, in one transaction. On failure nothing is folded. */
+/* Folds the log's oldest operations, about `bytes` of documents, in one transaction. On failure nothing is folded. */
 int db_fold(struct db *db, size_t bytes, struct err *err);
 int db_checkpoint(struct db *db, struct err *err); /* moves the WAL into the file, where there is something to move */

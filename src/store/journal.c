@@ -10,7 +10,7 @@
 enum {
     QUEUE_LIMIT = 64 << 20, /* bytes that may wait for the writer; a single commit may go beyond */
     HAND_OVER_AT = 1 << 20, /* bytes of commits, when the loop does not turn */
-    LOG_LIMIT = 32 << 20,   /* bytes in the log beyond which it is folded under load too */
+    LOG_LIMIT = 64 << 20,   /* bytes in the log beyond which it is folded under load too */
     SLICE = 16 << 10,       /* bytes folded in one transaction: about a millisecond */
     IDLE_NS = 50 * 1000000, /* nothing to write for so long: fold */
     BACKOFF_MIN_MS = 10,

@@ -335,6 +335,38 @@ static void an_idle_writer_folds_the_log_into_records(void **state)
     assert_int_equal(get_thing(f, 1500)->size.value, 1500);
 }
 
+/* Closing leaves the log as it is, so slices that are done are replayed over: also those of a world that ended and
+ * began again. */
+static void a_fold_that_was_interrupted_is_done_again(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    size_t halfway = 0;
+
+    for (int round = 0; round < 12; round++) {
+        create_things(f, 0, 4000);
+        assert_int_equal(store_reset(f->store, S("111111111111"), &err), 0);
+        create_things(f, 0, 10000);
+        begin(f);
+        for (int n = 0; n < 10000; n += 2)
+            tx_remove(f->tx, THING, arena_printf(&f->arena, "t-%d", n));
+        commit(f);
+        create_things(f, 0, 1);
+        assert_true(settle(f));
+        usleep((useconds_t)(52000 + 1500 * round));
+        close_store(f);
+        halfway += query(f, "SELECT count(*) FROM log") > 0 && query(f, "SELECT count(*) FROM record") > 0;
+        open_store(f);
+        assert_int_equal(count_things(f), 5001);
+        assert_null(get_thing(f, 2));
+        assert_int_equal(get_thing(f, 9999)->size.value, 9999);
+        assert_int_equal(store_reset(f->store, (struct str){0}, &err), 0);
+        reopen(f);
+        assert_int_equal(count_things(f), 0);
+    }
+    assert_true(halfway > 0);
+}
+
 static void worlds_and_a_reset_survive_a_restart(void **state)
 {
     struct fixture *f = *state;
@@ -700,6 +732,7 @@ int main(void)
         TEST(what_was_committed_is_there_after_a_restart_in_order),
         TEST(nobody_hears_of_a_commit_before_it_is_durable),
         TEST(an_idle_writer_folds_the_log_into_records),
+        TEST(a_fold_that_was_interrupted_is_done_again),
         TEST(worlds_and_a_reset_survive_a_restart),
         TEST(seeds_are_stored_with_the_first_commit_and_not_made_again),
         TEST(a_refreshed_model_opens_an_old_journal_and_loses_nothing),
