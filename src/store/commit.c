@@ -51,7 +51,7 @@ static struct version *apply(const struct draft *draft, struct str foreign)
     }
     assert(str_equal(data_id(draft->table->kind, draft->data), record->id));
     record->now = version_new(draft->table->kind, draft->data, foreign);
-    index_update(record, record->now->data);
+    index_update(record, old ? old->data : NULL, record->now->data);
     return old;
 }
 

@@ -114,7 +114,8 @@ static inline struct str data_id(const struct store_kind *kind, const void *data
 }
 
 /* index.c */
-void index_update(struct record *record, const void *data); /* data: what the record is from now on */
+/* The record is `new` from now on, and was `old`; NULL: it was not in the indexes. */
+void index_update(struct record *record, const void *old, const void *new);
 void index_remove(struct record *record);
 void index_free(struct map *index);
 struct link *index_first(struct table *table, unsigned index, struct str value);
