@@ -384,6 +384,8 @@ static void worlds_and_a_reset_survive_a_restart(void **state)
     struct fixture *f = *state;
     struct err err = ERR_INIT;
 
+    assert_int_equal(store_reset(f->store, (struct str){0}, &err), 0);
+    assert_true(settle(f)); /* nothing to forget is no commit */
     create_things(f, 0, 10);
     f->world = store_world(f->store, S("222222222222"), S("eu-west-1"));
     create_things(f, 0, 20);
