@@ -170,21 +170,15 @@ void index_free(struct map *index)
     map_free(index);
 }
 
-struct wanted {
-    struct str value;
-};
-
 static bool matches(void *cookie, const struct shape *shape, const void *value)
 {
-    const struct wanted *wanted = cookie;
+    const struct str *wanted = cookie;
     char text[SHAPE_TEXT_SIZE];
 
-    return str_equal(wanted->value, shape_text(shape, value, text));
+    return str_equal(*wanted, shape_text(shape, value, text));
 }
 
 bool data_reaches(const struct store_kind *kind, unsigned index, const void *data, struct str value)
 {
-    struct wanted wanted = {value};
-
-    return shape_walk(kind->service, data, kind->indexes[index], matches, &wanted);
+    return shape_walk(kind->service, data, kind->indexes[index], matches, &value);
 }

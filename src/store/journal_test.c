@@ -21,6 +21,7 @@
  * A disk that fails: SQLite's own file functions with ours in front of writing and syncing.
  */
 
+static atomic_int disk_stuck;   /* writes wait while it is set */
 static atomic_int disk_full;    /* every write fails */
 static atomic_int fail_at = -1; /* the n-th from now fails, once */
 static sqlite3_vfs failing_vfs, *real_vfs;
@@ -44,6 +45,8 @@ static const sqlite3_io_methods *real_methods(sqlite3_file *file)
 
 static int failing_write(sqlite3_file *file, const void *p, int size, sqlite3_int64 at)
 {
+    while (disk_stuck)
+        usleep(1000);
     if (has_to_fail())
         return SQLITE_FULL;
     return real_methods(file)->xWrite(file, p, size, at);
@@ -546,6 +549,32 @@ static void closing_on_a_full_disk_ends(void **state)
     assert_int_equal(count_things(f), 0);
 }
 
+static void a_stuck_disk_takes_no_more_than_the_cap(void **state)
+{
+    struct fixture *f = *state;
+    struct str megabyte = {mem_alloc(1 << 20), 1 << 20};
+    struct err err = ERR_INIT;
+    size_t accepted = 0;
+    int r = 0;
+
+    create_things(f, 0, 1);
+    assert_true(settle(f));
+    disk_stuck = 1;
+    for (int n = 1; n < 200 && r == 0; n++) {
+        begin(f);
+        ((struct thing *)tx_create(f->tx, THING, arena_printf(&f->arena, "t-%d", n)))->bytes = megabyte;
+        r = tx_commit(f->tx, &err);
+        accepted += r == 0;
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    disk_stuck = 0;
+    assert_true(r < 0 && strstr(err.text, "behind"));
+    assert_true(accepted >= 60 && accepted <= 68);
+    assert_true(settle(f));
+    assert_int_equal(count_things(f), 1 + accepted);
+    free((char *)megabyte.p);
+}
+
 /* Every write and sync of a short life, the n-th failing: nothing that was accepted is lost, nothing else is there. */
 static void a_failure_of_the_nth_write_loses_nothing(void **state)
 {
@@ -752,6 +781,7 @@ int main(void)
         TEST(a_refreshed_model_opens_an_old_journal_and_loses_nothing),
         TEST(records_of_an_unknown_kind_stay_in_the_file),
         TEST(a_full_disk_stops_answers_and_heals_by_itself),
+        TEST(a_stuck_disk_takes_no_more_than_the_cap),
         TEST(closing_on_a_full_disk_ends),
         TEST(a_failure_of_the_nth_write_loses_nothing),
         TEST(a_file_that_is_not_ours_or_newer_is_refused),
