@@ -137,6 +137,7 @@ struct world *world_new(struct store *store, struct str account, struct str regi
 struct feed_batch; /* the changes of one commit */
 struct feed *feed_new(struct store *store);
 void feed_close(struct store *store);
+void feed_wake(struct store *store); /* feed_advance in the loop's next turn */
 struct feed_batch *feed_batch_new(uint64_t number, size_t room, struct str what);
 void feed_batch_add(struct feed_batch *batch, const struct table *table, const struct version *old,
                     const struct version *new);
