@@ -139,7 +139,7 @@ struct http_server {
     void *done_arg;
     struct buf head; /* where answers' heads are made */
     time_t date_at;
-    char date[40]; /* the header's value */
+    char ok_and_date[80]; /* see answer.c */
     char read_buffer[READ_SIZE];
 };
 
