@@ -70,7 +70,8 @@ static int note_missing(struct describe *d, const struct wanted *wanted)
     size_t count = 0;
 
     for (size_t i = 0; i < wanted->count; i++)
-        if (!wanted->found[i] && (d->resource->hidden_of == NO_KIND || !tx_get(d->call->tx, d->resource->hidden_of, wanted->ids[i])))
+        if (!wanted->found[i] &&
+            (d->resource->hidden_of == NO_KIND || !tx_get(d->call->tx, d->resource->hidden_of, wanted->ids[i])))
             missing[count++] = wanted->ids[i];
     return count ? resource_not_found(d->resource, missing, count, d->err) : 0;
 }
@@ -157,11 +158,16 @@ static int by_page(struct describe *d, struct str token, struct str *ret_token)
     return r;
 }
 
-int resource_select(struct call *call, uint16_t kind, const void *in, struct any_list *ret, struct str *ret_next, struct err *err)
+int resource_select(struct call *call, uint16_t kind, const void *in, struct any_list *ret, struct str *ret_next,
+                    struct err *err)
 {
     const struct resource *row = &ec2_resources[kind];
-    struct describe d = {.call = call, .resource = row, .kind = kind, .err = err,
-                         .size = row->service->shapes[row->record].size, .limit = row->page ? row->page : SIZE_MAX};
+    struct describe d = {.call = call,
+                         .resource = row,
+                         .kind = kind,
+                         .err = err,
+                         .size = row->service->shapes[row->record].size,
+                         .limit = row->page ? row->page : SIZE_MAX};
     const struct any_list *ids = member_at(in, row->ids);
     const struct opt_int *max = member_at(in, row->max_results);
     int r = filter_compile(call->arena, row, member_at(in, row->request_filters), &d.filters, err);

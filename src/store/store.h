@@ -109,6 +109,9 @@ size_t tx_find(struct tx *tx, uint16_t kind, unsigned index, struct str value, c
 /* Any one of them, or NULL: in constant time however many there are ("is it in use?", keys that are unique). */
 const void *tx_find_any(struct tx *tx, uint16_t kind, unsigned index, struct str value);
 
+/* How many tx_find would give, without gathering them. */
+size_t tx_find_count(struct tx *tx, uint16_t kind, unsigned index, struct str value);
+
 /* The feed. old is NULL at creation, new at removal; both are good during the call. */
 struct change {
     uint64_t number;
