@@ -430,6 +430,7 @@ int main(void)
     for (int i = 1; i < CLIENTS; i++)
         clients[i] = -1;
     clients[0] = machine.control;
+    close_range(MONITOR_INIT + 1, ~0u, 0);
     fcntl(MONITOR_CONTROL, F_SETFD, FD_CLOEXEC);
     fcntl(MONITOR_INIT, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_NAME, "haar-monitor");

@@ -15,11 +15,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -72,6 +74,7 @@ struct fabric {
     pthread_cond_t asked, answered;
     struct request *first, **last;
 
+    int home; /* the namespace that the thread rests in, so that it pins none */
     struct map vpcs, interfaces; /* the thread's own */
 
     pthread_mutex_t reaper_lock;
@@ -485,6 +488,7 @@ static void *fabric_main(void *arg)
         closing = request->kind == CLOSE || request->kind == CLOSE_AND_REMOVE;
         pthread_mutex_unlock(&fabric->lock);
         request->result = serve(fabric, request);
+        setns(fabric->home, CLONE_NEWNET);
         pthread_mutex_lock(&fabric->lock);
         request->done = true;
         pthread_cond_broadcast(&fabric->answered);
@@ -548,6 +552,7 @@ struct fabric *fabric_new(struct str owner)
 
     if (!str_to_z(owner, fabric->owner, sizeof fabric->owner))
         abort(); /* owner ids are ours: 8 characters */
+    fabric->home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     fabric->last = &fabric->first;
     pthread_mutex_init(&fabric->lock, NULL);
     pthread_mutex_init(&fabric->reaper_lock, NULL);
@@ -610,6 +615,7 @@ int fabric_close(struct fabric *fabric, bool remove_all, struct err *err)
     }
     map_free(&fabric->interfaces);
     map_free(&fabric->vpcs);
+    fd_close(&fabric->home);
     free(fabric);
     return r;
 }
