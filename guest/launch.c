@@ -14,10 +14,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -100,6 +102,7 @@ static int mount_overlay(const struct monitor_config *config, const char layers[
 {
     char options[MONITOR_LAYERS * (MONITOR_PATH + 32) + 2 * MONITOR_PATH + 256] = "lowerdir=";
     size_t at = strlen(options);
+    int r = 0;
 
     for (int i = 0; i < MONITOR_LAYERS && layers[i][0]; i++) {
         char name[16];
@@ -111,9 +114,14 @@ static int mount_overlay(const struct monitor_config *config, const char layers[
     }
     snprintf(options + at, sizeof options - at, ",upperdir=%s/disk/%s,workdir=%s/disk/%s", config->mounts, upper,
              config->mounts, work);
+    /* An overlay acts for ever as who mounted it, and through a mapped layer only a mapped id may create anything. */
+    setfsgid(config->id_base);
+    setfsuid(config->id_base);
     if (mount("haar", to, "overlay", MS_NODEV, options) < 0)
-        return fail_path("mount the overlay", to);
-    return 0;
+        r = fail_path("mount the overlay", to);
+    setfsuid(0);
+    setfsgid(0);
+    return r;
 }
 
 static const struct device {
@@ -215,11 +223,14 @@ int launch_mounts(struct monitor *m)
     }
     point(config, "root", root);
     snprintf(path, sizeof path, "%s/usr", root);
+    /* So that a change of ids leaves the monitor its rights. */
+    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0);
     r = bind_mapped(config->disk, POINT(config, "disk"), user);
     if (r == 0)
         r = mount_overlay(config, config->layers, "l", "upper", "work", root, user);
     if (r == 0 && config->usr_layers[0][0])
         r = mount_overlay(config, config->usr_layers, "u", "usr-upper", "usr-work", path, user);
+    prctl(PR_SET_SECUREBITS, 0, 0, 0, 0);
     if (user >= 0)
         close(user);
     if (r < 0)
