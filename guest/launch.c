@@ -112,8 +112,8 @@ static int mount_overlay(const struct monitor_config *config, const char layers[
             return -1;
         at += (size_t)snprintf(options + at, sizeof options - at, "%s%s", i ? ":" : "", POINT(config, name));
     }
-    snprintf(options + at, sizeof options - at, ",upperdir=%s/disk/%s,workdir=%s/disk/%s", config->mounts, upper,
-             config->mounts, work);
+    snprintf(options + at, sizeof options - at, ",upperdir=%s/disk/%s,workdir=%s/disk/%s,index=off%s", config->mounts,
+             upper, config->mounts, work, config->volatile_disk ? ",volatile" : "");
     /* An overlay acts for ever as who mounted it, and through a mapped layer only a mapped id may create anything. */
     setfsgid(config->id_base);
     setfsuid(config->id_base);

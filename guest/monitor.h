@@ -35,6 +35,7 @@ enum {
 /* Every path is absolute and NUL-terminated; an empty one ends its list. */
 struct monitor_config {
     uint32_t version;
+    uint32_t volatile_disk; /* it need not outlive a crash of the host: the guest's fsync costs nothing */
     uint32_t id_base;       /* where its ids start on the host; 0: no user namespace of its own */
     char run[MONITOR_PATH]; /* its run folder: sock, exit */
     char

@@ -245,28 +245,37 @@ static int limit_one(const struct cgroup_tree *tree, const char *folder, const s
     return put(folder, "cpu.cfs_quota_us", value);
 }
 
-int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *limits,
-                 struct monitor_config *config, struct err *err)
+int cgroups_name(const struct cgroups *cgroups, struct str id, struct monitor_config *config, struct err *err)
 {
     for (size_t i = 0; i < cgroups->count; i++) {
         const struct cgroup_tree *tree = &cgroups->trees[i];
-        char folder[CGROUP_PATH + 80];
-        int n = snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id));
+        char folder[MONITOR_PATH - 24];
 
-        if (n + 24 >= MONITOR_PATH)
-            return err_os(err, ENAMETOOLONG, "make cgroup %s", folder);
+        if (snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id)) >= (int)sizeof folder)
+            return err_os(err, ENAMETOOLONG, "name cgroup %s", folder);
+        /* On version 1, joining by the file "tasks" spares the wait for a grace period that "cgroup.procs" has. */
+        snprintf(config->join[i], MONITOR_PATH, "%s/%s", folder, tree->unified ? "cgroup.procs" : "tasks");
+        if (tree->unified)
+            snprintf(config->oom, MONITOR_PATH, "%s/memory.events", folder);
+        else if (str_equal(str_of(tree->controller), S("memory")))
+            snprintf(config->oom, MONITOR_PATH, "%s/memory.oom_control", folder);
+    }
+    return 0;
+}
+
+int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *limits, struct err *err)
+{
+    for (size_t i = 0; i < cgroups->count; i++) {
+        const struct cgroup_tree *tree = &cgroups->trees[i];
+        char folder[MONITOR_PATH];
+
+        snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id));
         if (mkdir(folder, 0755) < 0 && errno != EEXIST)
             return err_os(err, errno, "make cgroup %s", folder);
         if (tree->unified)
             limit_unified(folder, limits);
         else if (limit_one(tree, folder, limits) < 0)
-            log_debug("cgroup %s: its limit cannot be set", folder);
-        /* On version 1, joining by the file "tasks" spares the wait for a grace period that "cgroup.procs" has. */
-        snprintf(config->join[i], MONITOR_PATH, "%.*s/%s", n, folder, tree->unified ? "cgroup.procs" : "tasks");
-        if (tree->unified)
-            snprintf(config->oom, MONITOR_PATH, "%.*s/memory.events", n, folder);
-        else if (str_equal(str_of(tree->controller), S("memory")))
-            snprintf(config->oom, MONITOR_PATH, "%.*s/memory.oom_control", n, folder);
+            log_warning("cgroup %s: its limit cannot be set", folder);
     }
     return 0;
 }

@@ -29,9 +29,9 @@ struct cgroup_limits {
 /* Finds the hierarchies and makes this owner's folders. No cgroups at all is a failure. */
 int cgroups_open(struct str owner, struct cgroups *ret_cgroups, struct err *err);
 
-/* Makes those of machine `id` and says in `config` how to enter them. */
-int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *limits,
-                 struct monitor_config *config, struct err *err);
+/* Says in `config` how machine `id` enters its cgroups: recorded before they are made, so that none is forgotten. */
+int cgroups_name(const struct cgroups *cgroups, struct str id, struct monitor_config *config, struct err *err);
+int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *limits, struct err *err);
 
 /* Kills what is still in the cgroups that `config` names, and removes them. Gone already: 0. */
 int cgroups_remove(const struct monitor_config *config, struct err *err);

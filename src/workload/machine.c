@@ -330,6 +330,21 @@ static int keep_record(const struct machine *machine, struct err *err)
     return r;
 }
 
+/* A volatile overlay leaves a mark that keeps the kernel from mounting it again: what it warns of is ours to decide. */
+static int ready_disk(const struct machine *machine, struct err *err)
+{
+    static const char *const marks[] = {"work/work/incompat", "usr-work/work/incompat"};
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(marks) && r == 0; i++) {
+        char path[MONITOR_PATH + 32];
+
+        snprintf(path, sizeof path, "%s/%s", machine->record.config.disk, marks[i]);
+        r = tree_remove(AT_FDCWD, path, err);
+    }
+    return r;
+}
+
 static int start_monitor(struct native *native, struct machine *machine, struct err *err)
 {
     int ends[2] = {-1, -1};
@@ -363,12 +378,14 @@ static void abandon(struct native *native, struct machine *machine)
 int machine_launch(struct native *native, struct machine *machine, struct err *err)
 {
     AUTO_FD net = -1;
-    int r = keep_record(machine, err);
+    int r = cgroups_name(&native->cgroups, str_of(machine->id), &machine->record.config, err);
 
     if (r == 0)
-        r = cgroups_make(&native->cgroups, str_of(machine->id), &machine->record.limits, &machine->record.config, err);
-    if (r == 0)
         r = keep_record(machine, err);
+    if (r == 0)
+        r = cgroups_make(&native->cgroups, str_of(machine->id), &machine->record.limits, err);
+    if (r == 0)
+        r = ready_disk(machine, err);
     if (r == 0)
         r = start_monitor(native, machine, err);
     if (r == 0)

@@ -61,6 +61,11 @@ struct native {
 
     pthread_t watcher;
     int poll, wake; /* epoll; eventfd that ends the watcher */
+    struct leaving {
+        pid_t pid;
+        struct leaving *next;
+    } * leaving; /* monitors that have said their last word; the watcher's own */
+    bool durable;
 };
 
 void machine_fabric_interface(const struct machine_interface *from, struct fabric_interface *to);

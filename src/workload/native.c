@@ -121,6 +121,7 @@ static int fill_record(struct native *native, struct machine *machine, const str
     *record = (struct machine_record){.magic = "haarmach"};
     memcpy(record->magic, "haarmach", sizeof record->magic);
     config->version = MONITOR_VERSION;
+    config->volatile_disk = !native->durable;
     config->id_base = IDS_FIRST +
                       MONITOR_IDS * (__atomic_fetch_add(&native->next_ids, 1, __ATOMIC_RELAXED) % IDS_SLOTS);
     machine_run_path(native, id, config->run);
@@ -603,6 +604,7 @@ int workload_native_new(const struct workload_native_config *config, struct work
     pthread_mutex_init(&native->lock, NULL);
     native->monitor_program = native->init_program = native->poll = native->wake = -1;
     native->sink = config->sink;
+    native->durable = config->durable;
     native->next_ids = (uint32_t)str_hash(config->owner); /* owners on one host start apart */
     if (!str_to_z(config->owner, native->owner, sizeof native->owner) ||
         !str_to_z(config->state_dir, native->state_dir, sizeof native->state_dir) ||

@@ -13,7 +13,14 @@ struct workload_native_config {
     struct str owner;     /* 8 characters */
     struct str state_dir; /* /var/lib/haar/<owner>: disks, images */
     struct str run_dir;   /* /run/haar/<owner>: sockets */
-    struct workload_sink sink;
+    /*
+     * Disks are to survive a crash of the host (--data). Else a guest's fsync costs nothing, and taking a machine
+     * apart does not wait until all that the host has in its caches is written, as unmounting an overlay otherwise
+     * does.
+     */
+    bool durable;
+    struct workload_sink
+        sink; /* called on threads of the driver's, also before `new` returns; it must not call the driver */
 };
 
 /* 0, or in one line what this host lacks. Any thread. */

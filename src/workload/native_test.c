@@ -104,6 +104,7 @@ static struct workload_backend open_backend(void)
         .owner = str_of(owner.id),
         .state_dir = str_of(owner.state),
         .run_dir = str_of(owner.run),
+        .durable = getenv("HAAR_DURABLE"),
         .sink = {on_event, NULL},
     };
     struct workload_backend opened;

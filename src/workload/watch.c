@@ -5,6 +5,7 @@
 #include "workload/machine.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/mem.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -55,13 +56,42 @@ static int note(struct native *native, struct machine *machine, const struct mon
     return event;
 }
 
-/* The monitor is gone. Without a word it was killed: SIGKILL stands for what nobody saw. */
+/* ---- monitors that leave ---- */
+
+/* A monitor may linger after its last word while the kernel unmounts its overlay, so it is not waited for at once. */
+static void leave(struct native *native, pid_t pid)
+{
+    struct leaving *leaving = mem_alloc(sizeof *leaving);
+
+    leaving->pid = pid;
+    leaving->next = native->leaving;
+    native->leaving = leaving;
+}
+
+static void reap(struct native *native, int options)
+{
+    for (struct leaving **at = &native->leaving; *at;) {
+        struct leaving *leaving = *at;
+
+        if (waitpid(leaving->pid, NULL, options) == 0) {
+            at = &leaving->next;
+            continue;
+        }
+        *at = leaving->next;
+        free(leaving);
+    }
+}
+
+/* ---- what monitors say ---- */
+
+/* The machine is gone. If its monitor is without a word, it was killed: SIGKILL stands for what nobody saw. */
 static void ended(struct native *native, struct machine *machine)
 {
     bool told;
 
+    epoll_ctl(native->poll, EPOLL_CTL_DEL, machine->control, NULL);
     if (machine->monitor_pid)
-        waitpid(machine->monitor_pid, NULL, 0);
+        leave(native, machine->monitor_pid);
     machine_clean(native, machine);
     pthread_mutex_lock(&native->lock);
     if (!machine->exited)
@@ -86,16 +116,11 @@ static void hear(struct native *native, struct machine *machine)
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0) {
-        epoll_ctl(native->poll, EPOLL_CTL_DEL, machine->control, NULL);
-        ended(native, machine);
-        return;
-    }
-    if (n != sizeof message)
-        return;
-    event = note(native, machine, &message);
+    event = n == sizeof message ? note(native, machine, &message) : 0;
     if (event > 0)
         tell(native, machine, (enum workload_event_kind)(event - 1));
+    if (n <= 0 || machine->exited)
+        ended(native, machine);
 }
 
 static void *watch_main(void *arg)
@@ -104,7 +129,7 @@ static void *watch_main(void *arg)
     struct epoll_event events[64];
 
     for (;;) {
-        int n = epoll_wait(native->poll, events, 64, -1);
+        int n = epoll_wait(native->poll, events, 64, native->leaving ? 20 : -1);
         bool ends = false;
 
         for (int i = 0; i < n; i++) {
@@ -113,6 +138,7 @@ static void *watch_main(void *arg)
             else
                 ends = true;
         }
+        reap(native, ends ? 0 : WNOHANG);
         if (ends)
             return NULL;
     }
