@@ -49,6 +49,13 @@ static int fail_path(const char *what, const char *path)
     return launch_fail(text);
 }
 
+static int fail_unmappable(const char *what, const char *path)
+{
+    fail_path(what, path);
+    launch_failure.flags |= MONITOR_UNMAPPABLE;
+    return -1;
+}
+
 static int write_file(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -90,7 +97,7 @@ static int bind_mapped(const char *from, const char *to, int user)
     if (tree < 0)
         return fail_path("open layer", from);
     if (user >= 0 && mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
-        r = fail_path("map the ids of", from);
+        r = fail_unmappable("map the ids of", from);
     else if (move_mount(tree, "", AT_FDCWD, to, MOVE_MOUNT_F_EMPTY_PATH) < 0)
         r = fail_path("mount at", to);
     close(tree);
@@ -444,7 +451,7 @@ int launch_birth(struct monitor *m)
         return launch_fail("make the child's socket");
     m->pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
     if (m->pid < 0)
-        return launch_fail("clone");
+        return m->config.id_base ? fail_unmappable("clone into", "a user namespace") : launch_fail("clone");
     if (m->pid == 0) {
         close(pair[0]);
         child_main(m, pair[1]);

@@ -24,13 +24,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENTS = 8, KILL_SLACK_MS = 500 };
+enum { CLIENTS = 8, SESSIONS = 64, KILL_SLACK_MS = 500 };
 
 static struct monitor machine;
 static int clients[CLIENTS]; /* -1: free; [0] is at first the server that started us */
 static int listener = -1;
 static int ring = -1;
 static uint64_t ring_total;
+static int sessions;
 static uint32_t flags;
 static bool told_go;
 static bool ended;
@@ -179,9 +180,12 @@ static void stop(int grace_ms)
 static void start_session(int stream)
 {
     sigset_t none;
+    pid_t pid = sessions < SESSIONS ? fork() : -1;
 
-    if (fork() != 0)
-        return;
+    if (pid > 0)
+        sessions++;
+    if (pid != 0)
+        return; /* refused: the stream's end says so */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGCHLD, SIG_DFL);
@@ -331,6 +335,8 @@ static void reap(void)
         if (pid == machine.pid) {
             ended = true;
             end_status = status;
+        } else {
+            sessions--;
         }
     }
 }

@@ -70,7 +70,8 @@ enum monitor_flag {
     MONITOR_OUT_OF_MEMORY = 4,
     MONITOR_POWER_OFF = 8,
     MONITOR_REBOOT = 16,
-    MONITOR_ASKED = 32, /* a STOP had been said */
+    MONITOR_ASKED = 32,      /* a STOP had been said */
+    MONITOR_UNMAPPABLE = 64, /* FAILED because this host has no user namespaces, or cannot map a file system's ids */
 };
 
 struct monitor_message {

@@ -144,29 +144,35 @@ static void format_resolv(const struct workload_spec *spec, struct buf *resolv)
                inet_ntop(AF_INET, &in, z, sizeof z));
 }
 
-static const char *const disk_folders[] = {
-    "upper",
-    "work",
-    "usr-upper",
-    "usr-work",
-    "upper/etc",
-    "upper/var",
-    "upper/var/lib",
-    "upper/var/lib/cloud",
-    "upper/var/lib/cloud/instance",
-};
+static int folders_at(const char *disk, const char *const *folders, size_t count, struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = folder_at(disk, folders[i], err);
+    return r;
+}
+
+static int fill_user_data(const char *disk, struct str user_data, struct err *err)
+{
+    static const char *const folders[] = {"upper/var", "upper/var/lib", "upper/var/lib/cloud",
+                                          "upper/var/lib/cloud/instance"};
+    int r = folders_at(disk, folders, ARRAY_LEN(folders), err);
+
+    return r == 0 ? write_at(disk, "var/lib/cloud/instance/user-data.txt", user_data, 0700, err) : r;
+}
 
 /*
  * Fills the upper layer while it is still ours alone: later it is the guest's, and a path in it may lead anywhere.
- * Made beside its place and renamed, so that a disk is whole or absent.
+ * Made beside its place and renamed, so that a disk is whole or absent. As few files as can be: where much has
+ * just been deleted, ext4 takes up to a millisecond to find a number for a new one.
  */
-static int fill_disk(const char *disk, const struct workload_spec *spec, struct err *err)
+static int fill_disk(const char *disk, const struct workload_spec *spec, bool separate_usr, struct err *err)
 {
     AUTO_BUF hosts = BUF_INIT, resolv = BUF_INIT, name = BUF_INIT;
-    int r = dir_make(disk, 0755, err);
+    static const char *const folders[] = {"", "upper", "upper/etc", "work", "usr-upper", "usr-work"};
+    int r = folders_at(disk, folders, separate_usr ? 6 : 4, err);
 
-    for (size_t i = 0; i < ARRAY_LEN(disk_folders) && r == 0; i++)
-        r = folder_at(disk, disk_folders[i], err);
     format_hosts(spec, &hosts);
     format_resolv(spec, &resolv);
     buf_printf(&name, STR_FMT "\n", STR_ARG(spec->host_name));
@@ -177,7 +183,7 @@ static int fill_disk(const char *disk, const struct workload_spec *spec, struct 
     if (r == 0)
         r = write_at(disk, "etc/hostname", buf_str(&name), 0644, err);
     if (r == 0 && spec->user_data.len)
-        r = write_at(disk, "var/lib/cloud/instance/user-data.txt", spec->user_data, 0700, err);
+        r = fill_user_data(disk, spec->user_data, err);
     return r;
 }
 
@@ -192,7 +198,7 @@ int machine_new_disk(struct native *native, struct machine *machine, const struc
     snprintf(fresh, sizeof fresh, "%s.new", disk);
     r = tree_remove(AT_FDCWD, fresh, err);
     if (r == 0)
-        r = fill_disk(fresh, spec, err);
+        r = fill_disk(fresh, spec, machine->record.config.usr_layers[0][0], err);
     if (r == 0 && rename(fresh, disk) < 0)
         r = err_os(err, errno, "name the disk %s", disk);
     return r;
@@ -248,15 +254,16 @@ static int spawn_monitor(const struct native *native, int control, pid_t *ret_pi
     return r ? err_os(err, r, "start the monitor") : 0;
 }
 
-static int fail_as_told(const struct monitor_message *message, struct err *err)
+static int fail_as_told(struct machine *machine, const struct monitor_message *message, struct err *err)
 {
+    machine->unmappable = message->flags & MONITOR_UNMAPPABLE;
     if (message->number)
         return err_os(err, message->number, "%.*s", (int)sizeof message->text, message->text);
     return err_plain(err, "%.*s", (int)sizeof message->text, message->text);
 }
 
 /* Waits until the child exists; its network namespace. */
-static int await_birth(int control, struct err *err)
+static int await_birth(struct machine *machine, struct err *err)
 {
     struct monitor_message message;
     union {
@@ -265,7 +272,7 @@ static int await_birth(int control, struct err *err)
     } space;
     struct iovec part = {&message, sizeof message};
     struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof space};
-    ssize_t n = recvmsg(control, &head, MSG_CMSG_CLOEXEC);
+    ssize_t n = recvmsg(machine->control, &head, MSG_CMSG_CLOEXEC);
     struct cmsghdr *rights = n > 0 ? CMSG_FIRSTHDR(&head) : NULL;
     int net;
 
@@ -274,7 +281,7 @@ static int await_birth(int control, struct err *err)
     if (n != sizeof message)
         return err_plain(err, "the monitor ended at once");
     if (message.kind == MONITOR_FAILED)
-        return fail_as_told(&message, err);
+        return fail_as_told(machine, &message, err);
     if (message.kind != MONITOR_BORN || !rights || rights->cmsg_type != SCM_RIGHTS)
         return err_plain(err, "the monitor said %u first", message.kind);
     memcpy(&net, CMSG_DATA(rights), sizeof net);
@@ -389,7 +396,7 @@ int machine_launch(struct native *native, struct machine *machine, struct err *e
     if (r == 0)
         r = start_monitor(native, machine, err);
     if (r == 0)
-        net = r = await_birth(machine->control, err);
+        net = r = await_birth(machine, err);
     if (r >= 0)
         r = attach_all(native, machine, net, err);
     if (r >= 0)

@@ -44,6 +44,7 @@ struct machine {
     bool exited;
     struct workload_exit exit;
     struct err failure; /* why it did not start */
+    bool unmappable;    /* … for want of user namespaces or of mapped ids */
 };
 
 struct native {
@@ -66,6 +67,7 @@ struct native {
         struct leaving *next;
     } * leaving; /* monitors that have said their last word; the watcher's own */
     bool durable;
+    bool unmapped; /* machines run without a user namespace of their own */
 };
 
 void machine_fabric_interface(const struct machine_interface *from, struct fabric_interface *to);

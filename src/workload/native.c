@@ -111,6 +111,11 @@ static int fill_image(const struct native *native, struct monitor_config *config
     return r;
 }
 
+static uint32_t take_ids(struct native *native)
+{
+    return IDS_FIRST + MONITOR_IDS * (__atomic_fetch_add(&native->next_ids, 1, __ATOMIC_RELAXED) % IDS_SLOTS);
+}
+
 static int fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
                        struct err *err)
 {
@@ -122,8 +127,7 @@ static int fill_record(struct native *native, struct machine *machine, const str
     memcpy(record->magic, "haarmach", sizeof record->magic);
     config->version = MONITOR_VERSION;
     config->volatile_disk = !native->durable;
-    config->id_base = IDS_FIRST +
-                      MONITOR_IDS * (__atomic_fetch_add(&native->next_ids, 1, __ATOMIC_RELAXED) % IDS_SLOTS);
+    config->id_base = native->unmapped ? 0 : take_ids(native);
     machine_run_path(native, id, config->run);
     machine_disk_path(native, id, config->disk);
     machine_console_path(native, id, config->console);
@@ -166,13 +170,14 @@ static void set_state(struct native *native, struct machine *machine, enum machi
 static int stop_machine(struct native *native, struct machine *machine, unsigned grace_ms, struct err *err);
 
 /* STOPPED and ours alone, by the caller's promise that one id has one call at a time. */
-static int start(struct native *native, struct machine *machine, struct err *err)
+static int start_once(struct native *native, struct machine *machine, struct err *err)
 {
     int r;
 
     pthread_mutex_lock(&native->lock);
     machine->state = MACHINE_STARTING;
     machine->failure = ERR_INIT;
+    machine->unmappable = false;
     machine->ready = machine->booted = machine->asked = machine->exited = false;
     pthread_mutex_unlock(&native->lock);
     r = machine_launch(native, machine, err);
@@ -184,6 +189,20 @@ static int start(struct native *native, struct machine *machine, struct err *err
     if (r < 0)
         stop_machine(native, machine, 0, &ERR_INIT);
     return r;
+}
+
+/* A host that cannot give a machine ids of its own is found out by trying; from then on none gets them. */
+static int start(struct native *native, struct machine *machine, struct err *err)
+{
+    int r = start_once(native, machine, err);
+
+    if (r == 0 || !machine->unmappable || !machine->record.config.id_base)
+        return r;
+    log_warning("machines run without user namespaces, with a container's capabilities: %s", err->text);
+    native->unmapped = true;
+    machine->record.config.id_base = 0;
+    *err = ERR_INIT;
+    return start_once(native, machine, err);
 }
 
 static struct machine *find_or_add(struct native *native, struct str id)
@@ -605,6 +624,7 @@ int workload_native_new(const struct workload_native_config *config, struct work
     native->monitor_program = native->init_program = native->poll = native->wake = -1;
     native->sink = config->sink;
     native->durable = config->durable;
+    native->unmapped = config->no_user_namespaces;
     native->next_ids = (uint32_t)str_hash(config->owner); /* owners on one host start apart */
     if (!str_to_z(config->owner, native->owner, sizeof native->owner) ||
         !str_to_z(config->state_dir, native->state_dir, sizeof native->state_dir) ||

@@ -19,6 +19,9 @@ struct workload_native_config {
      * does.
      */
     bool durable;
+    /* As on a host that has no user namespaces or no mapped mounts; found out by itself when the first machine starts.
+     */
+    bool no_user_namespaces;
     struct workload_sink
         sink; /* called on threads of the driver's, also before `new` returns; it must not call the driver */
 };

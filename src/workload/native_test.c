@@ -43,7 +43,7 @@ static struct {
 static struct owner owner;
 static struct workload_backend backend;
 static char why_not[1000];
-static bool host_bash;
+static bool host_bash, no_user_namespaces;
 
 static struct seen *seen_of(struct str id)
 {
@@ -105,6 +105,7 @@ static struct workload_backend open_backend(void)
         .state_dir = str_of(owner.state),
         .run_dir = str_of(owner.run),
         .durable = getenv("HAAR_DURABLE"),
+        .no_user_namespaces = no_user_namespaces,
         .sink = {on_event, NULL},
     };
     struct workload_backend opened;
@@ -564,6 +565,64 @@ static void boot_many(struct side *sides, int count, const char *prefix)
     }
 }
 
+static void a_console_keeps_its_last_mebibyte(void **state)
+{
+    AUTO_BUF console = BUF_INIT, out = BUF_INIT;
+    struct err err = ERR_INIT;
+    uint64_t total;
+
+    NEEDS_MACHINES();
+    must_boot((struct machine_wish){.id = "i-loud", .host = 62});
+    assert_int_equal(run("i-loud", "seq 1 300000 > /dev/console; echo the end > /dev/console", &out), 0);
+    usleep(100000);
+    assert_int_equal(backend.driver->console(backend.cookie, S("i-loud"), 1 << 20, &console, &total, &err), 0);
+    assert_int_equal(total, 1988895 + strlen("haar: this machine is a test\nthe end\n"));
+    assert_true(console.len > 900000);
+    assert_true(str_ends(buf_str(&console), S("\n299999\n300000\nthe end\n")));
+    must_remove("i-loud");
+}
+
+static void without_user_namespaces_a_machine_runs_with_a_containers_rights(void **state)
+{
+    struct err err = ERR_INIT;
+
+    NEEDS_MACHINES();
+    assert_int_equal(backend.driver->close(backend.cookie, true, &err), 0);
+    no_user_namespaces = true;
+    backend = open_backend();
+    no_user_namespaces = false;
+    must_boot((struct machine_wish){.id = "i-flat", .host = 63, .user_data = "#!/bin/sh\ntouch /root/ran\n"});
+    AWAIT("i-flat", booted, 1);
+    assert_output("i-flat", "ls /root; awk '{print $2, $3}' /proc/self/uid_map", "ran\n0 4294967295\n");
+    assert_output("i-flat", "grep CapBnd /proc/self/status", "CapBnd:\t00000000a84435fb\n");
+    assert_output("i-flat", "echo 1 2>/dev/null > /proc/sys/kernel/panic || echo refused", "refused\n");
+    assert_int_equal(backend.driver->close(backend.cookie, true, &err), 0);
+    backend = open_backend();
+}
+
+static void a_dead_owners_machines_are_reaped(void **state)
+{
+    struct owner alive = owner;
+    struct workload_backend backend_of_alive = backend;
+    struct err err = ERR_INIT;
+    char dead_run[OWNER_PATH], dead_state[OWNER_PATH];
+
+    NEEDS_MACHINES();
+    assert_int_equal(owner_take((struct str){0}, &owner, &err), 0);
+    backend = open_backend();
+    must_boot((struct machine_wish){.id = "i-orphan", .host = 64});
+    assert_int_equal(backend.driver->close(backend.cookie, false, &err), 0);
+    memcpy(dead_run, owner.run, sizeof dead_run);
+    memcpy(dead_state, owner.state, sizeof dead_state);
+    owner_release(&owner, false);
+    owner = alive;
+    backend = backend_of_alive;
+    owner_reap_dead(workload_native_reap);
+    assert_int_equal(access(dead_run, F_OK), -1);
+    assert_int_equal(access(dead_state, F_OK), -1);
+    assert_int_equal(access(owner.run, F_OK), 0);
+}
+
 static void twenty_start_side_by_side(void **state)
 {
     static struct side sides[20];
@@ -689,6 +748,9 @@ int main(void)
         cmocka_unit_test(the_host_image_has_bash_and_no_secrets),
         cmocka_unit_test(a_later_server_adopts_what_runs),
         cmocka_unit_test(an_end_that_no_server_saw_is_told_to_the_next),
+        cmocka_unit_test(a_console_keeps_its_last_mebibyte),
+        cmocka_unit_test(without_user_namespaces_a_machine_runs_with_a_containers_rights),
+        cmocka_unit_test(a_dead_owners_machines_are_reaped),
         cmocka_unit_test(twenty_start_side_by_side),
         cmocka_unit_test(a_machine_removed_leaves_nothing),
         cmocka_unit_test(a_refused_spec_changes_nothing),
