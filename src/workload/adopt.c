@@ -136,8 +136,11 @@ static void adopt_one(struct native *native, const char *id)
     if (!machine)
         return;
     machine_run_path(native, str_of(id), run);
-    if (!read_record(run, &machine->record))
+    if (!read_record(run,
+                     &machine->record)) { /* another version's: its links go with it, its cgroups have known names */
         machine->record = (struct machine_record){0};
+        cgroups_name(&native->cgroups, str_of(id), &machine->record.config, &ERR_INIT);
+    }
     machine->control = connect_monitor(run);
     if (machine->control >= 0 && !hear_state(machine))
         fd_close(&machine->control);

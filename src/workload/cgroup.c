@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -337,15 +338,35 @@ int cgroups_remove(const struct monitor_config *config, struct err *err)
     return r;
 }
 
+static void sweep(const struct cgroup_tree *tree)
+{
+    DIR *dir = opendir(tree->path);
+
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char folder[CGROUP_PATH + 256], processes[CGROUP_PATH + 280];
+        struct err err = ERR_INIT;
+
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+            continue;
+        snprintf(folder, sizeof folder, "%s/%s", tree->path, entry->d_name);
+        snprintf(processes, sizeof processes, "%s/cgroup.procs", folder);
+        if (remove_folder(folder, processes, &err) < 0)
+            log_warning("%s", err.text);
+    }
+    if (dir)
+        closedir(dir);
+}
+
 void cgroups_close(const struct cgroups *cgroups)
 {
     for (size_t i = 0; i < cgroups->count; i++) {
         char path[CGROUP_PATH];
 
+        sweep(&cgroups->trees[i]);
         snprintf(path, sizeof path, "%s", cgroups->trees[i].path);
         if (rmdir(path) == 0) {
             *strrchr(path, '/') = '\0';
-            rmdir(path);
+            rmdir(path); /* of all owners, if this was the last */
         }
     }
 }

@@ -16,9 +16,12 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/ip_icmp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -705,33 +708,99 @@ static int compare_us(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* Bytes that programs could still have, caches dropped. */
+static int64_t memory_available(void)
+{
+    AUTO_BUF text = BUF_INIT;
+    const char *at;
+
+    sync();
+    file_write(AT_FDCWD, "/proc/sys/vm/drop_caches", S("3"), 0200, &ERR_INIT);
+    usleep(500000);
+    file_read(AT_FDCWD, "/proc/meminfo", &text, 65536, &ERR_INIT);
+    buf_byte(&text, '\0');
+    at = strstr(text.p, "MemAvailable:");
+    return at ? atoll(at + 13) : 0;
+}
+
+struct ping {
+    uint32_t address;
+    int64_t answered_us;
+};
+
+/* In a thread of its own, as it enters the VPC: sends an echo request each 0.2 ms until one is answered. */
+static void *ping_main(void *arg)
+{
+    struct ping *ping = arg;
+    struct icmphdr request = {.type = ICMP_ECHO, .checksum = (uint16_t)~ICMP_ECHO};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(ping->address)};
+    char name[128], answer[256];
+    int fd;
+
+    snprintf(name, sizeof name, "/run/netns/haar-%s-vpc-0000000000000test", owner.id);
+    fd = open(name, O_RDONLY);
+    if (setns(fd, CLONE_NEWNET) < 0)
+        return NULL;
+    close(fd);
+    fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+    for (int i = 0; i < 20000 && !ping->answered_us; i++) {
+        struct pollfd polled = {fd, POLLIN, 0};
+        struct timespec nap = {.tv_nsec = 200000};
+
+        sendto(fd, &request, sizeof request, 0, (struct sockaddr *)&to, sizeof to);
+        if (ppoll(&polled, 1, &nap, NULL) > 0 && recv(fd, answer, sizeof answer, 0) > 20 &&
+            answer[20] == ICMP_ECHOREPLY)
+            ping->answered_us = time_monotonic_us();
+    }
+    close(fd);
+    return NULL;
+}
+
+static int64_t ready_and_pinged(const char *image)
+{
+    struct ping ping = {.address = 0x0a090000 + 98};
+    pthread_t thread;
+
+    pthread_create(&thread, NULL, ping_main, &ping);
+    must_boot((struct machine_wish){.id = "i-bench", .image = image, .host = 98});
+    pthread_join(thread, NULL);
+    return ping.answered_us;
+}
+
 static void bench(void **state)
 {
     static struct side sides[50];
-    int64_t us[30], stop_us[30], start, last = 0;
+    int64_t ready[30], pinged[30], removed[30], start, last = 0, memory;
     const char *image = getenv("HAAR_BENCH_IMAGE");
 
     NEEDS_MACHINES();
     must_boot((struct machine_wish){.id = "i-warm", .image = image, .host = 99});
     for (int i = 0; i < 30; i++) {
         start = time_monotonic_us();
-        must_boot((struct machine_wish){.id = "i-bench", .image = image, .host = 98});
+        pinged[i] = ready_and_pinged(image) - start;
         AWAIT("i-bench", ready, i + 1);
-        us[i] = seen_of(S("i-bench"))->ready_us - start;
+        ready[i] = seen_of(S("i-bench"))->ready_us - start;
         start = time_monotonic_us();
         must_remove("i-bench");
-        stop_us[i] = time_monotonic_us() - start;
+        removed[i] = time_monotonic_us() - start;
         usleep(50000);
     }
-    qsort(us, 30, sizeof *us, compare_us);
-    qsort(stop_us, 30, sizeof *us, compare_us);
-    print_message("one: ready after %lld us (median; best %lld, worst %lld); removed in %lld us\n", (long long)us[15],
-                  (long long)us[0], (long long)us[29], (long long)stop_us[15]);
+    qsort(ready, 30, sizeof *ready, compare_us);
+    qsort(pinged, 30, sizeof *pinged, compare_us);
+    qsort(removed, 30, sizeof *removed, compare_us);
+    print_message("one: ready after %lld us (median of 30; best %lld, worst %lld), first echo answered after %lld, "
+                  "removed in %lld\n",
+                  (long long)ready[15], (long long)ready[0], (long long)ready[29], (long long)pinged[15],
+                  (long long)removed[15]);
+    memory = memory_available();
     start = time_monotonic_us();
     boot_many(sides, 50, "fifty");
-    for (int i = 0; i < 50; i++)
+    for (int i = 0; i < 50; i++) {
+        AWAIT(sides[i].id, ready, 1);
         last = seen_of(str_of(sides[i].id))->ready_us > last ? seen_of(str_of(sides[i].id))->ready_us : last;
+    }
     print_message("fifty: last ready after %lld us\n", (long long)(last - start));
+    print_message("memory: %lld KiB a machine\n", (long long)(memory - memory_available()) / 50);
 }
 
 int main(void)

@@ -1,6 +1,7 @@
 /* Owners need /run/haar, so root. */
 #include "workload/owner.h"
 #include "base/fd.h"
+#include "workload/native.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,14 +37,6 @@ static void a_data_folder_keeps_its_owner_and_admits_one_server(void **state)
     assert_int_equal(tree_remove(AT_FDCWD, folder, &err), 0);
 }
 
-static int reaped;
-
-static int note_reaped(const struct owner *dead, struct err *err)
-{
-    reaped++;
-    return 0;
-}
-
 static void an_owner_with_a_data_folder_is_not_reaped(void **state)
 {
     char folder[] = "/tmp/haar-owner-XXXXXX";
@@ -55,7 +48,7 @@ static void an_owner_with_a_data_folder_is_not_reaped(void **state)
     assert_non_null(mkdtemp(folder));
     assert_int_equal(owner_take(str_of(folder), &owner, &err), 0);
     owner_release(&owner, false);
-    owner_reap_dead(note_reaped);
+    owner_reap_dead(workload_native_reap);
     assert_int_equal(access(owner.run, F_OK), 0);
     assert_int_equal(owner_take(str_of(folder), &owner, &err), 0);
     owner_release(&owner, true);
