@@ -523,7 +523,6 @@ static void a_later_server_adopts_what_runs(void **state)
 
 static void an_end_that_no_server_saw_is_told_to_the_next(void **state)
 {
-    AUTO_BUF out = BUF_INIT;
     struct err err = ERR_INIT;
 
     NEEDS_MACHINES();
@@ -672,6 +671,7 @@ static int open_world(void **state)
         snprintf(why_not, sizeof why_not, "%s", err.text);
         return 0;
     }
+    owner_reap_dead(workload_native_reap); /* what a run that was killed has left */
     host_bash = str_equal(image_default(), S("host"));
     if (owner_take((struct str){0}, &owner, &err) < 0) {
         print_error("%s\n", err.text);
