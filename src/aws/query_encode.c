@@ -227,6 +227,13 @@ static void put_struct(const struct service *service, const struct shape *shape,
 {
     const struct member *member = service->members + shape->first, *end = member + shape->count;
 
+    if (shape->flags & SHAPE_KEPT) {
+        struct str kept = *(const struct str *)((const char *)p + end[-1].offset);
+        if (kept.p) {
+            buf_append(body, kept);
+            return;
+        }
+    }
     for (; member < end; member++) {
         const struct shape *inner = &service->shapes[member->shape];
         const char *at = (const char *)p + member->offset;

@@ -64,6 +64,7 @@ enum member_flag {
 
 enum shape_flag {
     SHAPE_FLATTENED = 1, /* a list without an element around its items (query protocol) */
+    SHAPE_KEPT = 2,      /* a structure whose last member, if set, is its content, encoded already */
 };
 
 typedef uint32_t name_ref; /* a name in the model's pool */

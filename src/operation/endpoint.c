@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "errors.h"
+#include "operation/kept.h"
 #include "operation/operation.h"
 #include "operation/park.h"
 
@@ -245,7 +246,7 @@ static void on_request(struct endpoint *endpoint, struct http_request *request, 
 {
     enum access_verdict verdict = access_check(endpoint->config.access, request);
 
-    store_collect(endpoint->config.engine->store);
+    kept_trim();
     if (verdict != ACCESS_ALLOWED)
         answer_text(request, 403, access_text(verdict));
     else if (with_routes && on_route(endpoint, request))

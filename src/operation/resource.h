@@ -38,6 +38,10 @@ struct resource {
     const char *tagged_as;      /* its type in TagSpecifications; NULL: not tagged */
     int (*derive)(struct call *call, const void *record, void *view,
                   struct err *err); /* members that another record owns */
+    /* Appends the versions of the records that a view draws on beside its own, from versions[count]; how many then, 0
+     * when they do not fit. NULL: encodings are not kept (kept.h). */
+    size_t (*kept_while)(struct call *call, const void *record, uint64_t *versions, size_t count, size_t max);
+    uint16_t encoded; /* offset in a view of the str that holds its kept encoding */
     /* Records that are computed, not stored (catalogues, status): the next one at *position, which it moves on; false
      * at the end. */
     bool (*source)(struct call *call, uint64_t *position, void *view);

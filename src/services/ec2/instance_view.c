@@ -129,3 +129,22 @@ int instance_derive(struct call *call, const struct ec2_instance *instance, stru
     view_volumes(call, view);
     return 0;
 }
+
+/* A view is its instance, the interfaces and the volumes. */
+size_t instance_kept_while(struct call *call, const struct ec2_instance *instance, uint64_t *versions, size_t count,
+                           size_t max)
+{
+    const struct ec2_network_interface *const *interfaces;
+    const struct ec2_volume *const *volumes;
+    size_t interface_count = network_interface_find(call->tx, EC2_NETWORK_INTERFACE_BY_ATTACHMENT_INSTANCE_ID,
+                                                    instance->instance_id, &interfaces);
+    size_t volume_count = volume_find(call->tx, EC2_VOLUME_BY_ATTACHMENTS_INSTANCE_ID, instance->instance_id, &volumes);
+
+    if (count + interface_count + volume_count > max)
+        return 0;
+    for (size_t i = 0; i < interface_count; i++)
+        versions[count++] = record_version(interfaces[i]);
+    for (size_t i = 0; i < volume_count; i++)
+        versions[count++] = record_version(volumes[i]);
+    return count;
+}
