@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "operation/endpoint.h"
 #include "operation/park.h"
+#include "reconcile/instances.h"
 #include "services/ec2/default_world.h"
 #include "services/services.h"
 
@@ -31,6 +32,7 @@ static int start(struct str address, struct err *err)
         return r;
     store_set_seed(engine.store, ec2_seed_world, NULL);
     engine.parking = parking_new(&engine);
+    instances_start(instances_new(&engine), &(struct workload_backend){0}, S(""));
     server = http_server_new(engine.loop, NULL);
     handler = endpoint_handler(endpoint_new(&endpoint), true);
     r = http_server_listen(server, address, &handler, &listener, err);

@@ -4,7 +4,11 @@
 
 #include <time.h>
 
-enum { QUEUE_FACTOR = 16 }; /* times answer_bytes: who queues more is dropped */
+enum {
+    QUEUE_FACTOR = 16, /* times answer_bytes: who queues more is dropped */
+    PROTOCOL_MAX = 100,
+    COPIED_MAX = 1024, /* bodies up to this are sent in one piece with their head: cheaper than two */
+};
 
 /* ---- the queue ---- */
 
@@ -194,93 +198,136 @@ static struct str reason(int status)
     return S(""); /* the reason may be empty (RFC 9112, section 4) */
 }
 
-static struct str date(struct http_server *server)
+enum {
+    OK_LENGTH = sizeof "HTTP/1.1 200 OK\r\n" - 1,
+    DATE_LENGTH = sizeof "Date: Wed, 25 Nov 2026 13:12:30 GMT\r\n" - 1
+};
+
+/* The commonest first two lines, made once a second. */
+static const char *ok_and_date(struct http_server *server)
 {
     time_t now = time(NULL);
     struct tm tm;
 
     if (now != server->date_at) {
-        strftime(server->date, sizeof server->date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime_r(&now, &tm));
+        strftime(server->ok_and_date, sizeof server->ok_and_date,
+                 "HTTP/1.1 200 OK\r\nDate: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime_r(&now, &tm));
         server->date_at = now;
     }
-    return str_of(server->date);
+    return server->ok_and_date;
+}
+
+/* Heads are written behind one check of room, head_room: this runs with every request. */
+static inline char *put(char *at, struct str s)
+{
+    memcpy(at, s.p, s.len);
+    return at + s.len;
+}
+
+/* Whether one of 8 bytes is below ' '. */
+static bool has_control(uint64_t eight)
+{
+    return (eight - 0x2020202020202020) & ~eight & 0x8080808080808080;
 }
 
 /* A value may come from a client: what would end the line does not pass. */
-static void append_value(struct buf *head, struct str value)
+static char *put_value(char *at, struct str value)
 {
-    char *out = buf_reserve(head, value.len);
+    size_t i = 0;
 
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-        out[i] = (c < ' ' && c != '\t') || c == 0x7f ? ' ' : (char)c;
+    for (uint64_t eight; i + sizeof eight <= value.len; i += sizeof eight) {
+        memcpy(&eight, value.p + i, sizeof eight);
+        if (has_control(eight))
+            break;
+        memcpy(at + i, &eight, sizeof eight);
     }
-    head->len += value.len;
+    for (; i < value.len; i++)
+        at[i] = (unsigned char)value.p[i] < ' ' && value.p[i] != '\t' ? ' ' : value.p[i];
+    return at + value.len;
 }
 
-static void append_header(struct buf *head, struct str name, struct str value)
+static char *put_header(char *at, struct str name, struct str value)
 {
-    append_value(head, name);
-    buf_append(head, S(": "));
-    append_value(head, value);
-    buf_append(head, S("\r\n"));
+    at = put_value(at, name);
+    at = put(at, S(": "));
+    at = put_value(at, value);
+    return put(at, S("\r\n"));
 }
 
-static void append_number(struct buf *head, uint64_t n)
+static char *put_number(char *at, uint64_t n)
 {
     char digits[20];
-    size_t at = sizeof digits;
+    size_t first = sizeof digits;
 
     do
-        digits[--at] = (char)('0' + n % 10);
+        digits[--first] = (char)('0' + n % 10);
     while (n /= 10);
-    buf_append(head, (struct str){digits + at, sizeof digits - at});
+    return put(at, (struct str){digits + first, sizeof digits - first});
 }
 
-/* Status line, Date, what is given. The caller adds framing and the empty line. */
-static struct buf *head_begin(struct http_connection *c, int status, struct str type, const struct http_header *headers,
-                              size_t count)
+/* All that a head can need, and a short body behind it. */
+static size_t head_room(struct str type, const struct http_header *headers, size_t count)
 {
-    struct buf *head = &c->server->head;
+    size_t room = 512 + COPIED_MAX + type.len;
 
-    head->len = 0;
-    buf_append(head, S("HTTP/1.1 "));
-    append_number(head, (uint64_t)status);
-    buf_byte(head, ' ');
-    buf_append(head, reason(status));
-    buf_append(head, S("\r\n"));
-    buf_append(head, date(c->server));
-    if (type.p)
-        append_header(head, S("Content-Type"), type);
     for (size_t i = 0; i < count; i++)
-        append_header(head, headers[i].name, headers[i].value);
-    return head;
+        room += headers[i].name.len + headers[i].value.len + 4;
+    return room;
 }
 
-static struct str head_end(struct http_connection *c, struct buf *head)
+/* Status line, Date, what is given; where to go on. The caller adds framing and the empty line. */
+static char *head_begin(struct http_connection *c, int status, struct str type, const struct http_header *headers,
+                        size_t count)
+{
+    const char *ok = ok_and_date(c->server);
+    char *at;
+
+    c->server->head.len = 0;
+    at = buf_reserve(&c->server->head, head_room(type, headers, count));
+    if (status == 200) {
+        at = put(at, (struct str){ok, OK_LENGTH + DATE_LENGTH});
+    } else {
+        at = put(at, S("HTTP/1.1 "));
+        at = put_number(at, (uint64_t)status);
+        *at++ = ' ';
+        at = put(at, reason(status));
+        at = put(at, S("\r\n"));
+        at = put(at, (struct str){ok + OK_LENGTH, DATE_LENGTH});
+    }
+    if (type.p) {
+        at = put(at, S("Content-Type: "));
+        at = put_value(at, type);
+        at = put(at, S("\r\n"));
+    }
+    for (size_t i = 0; i < count; i++)
+        at = put_header(at, headers[i].name, headers[i].value);
+    return at;
+}
+
+static struct str head_end(struct http_connection *c, char *at)
 {
     if (!c->keep)
-        buf_append(head, S("Connection: close\r\n"));
+        at = put(at, S("Connection: close\r\n"));
     else if (c->parser.http_minor == 0)
-        buf_append(head, S("Connection: keep-alive\r\n"));
-    buf_append(head, S("\r\n"));
-    return buf_str(head);
+        at = put(at, S("Connection: keep-alive\r\n"));
+    at = put(at, S("\r\n"));
+    return (struct str){c->server->head.p, (size_t)(at - c->server->head.p)};
 }
 
-static void append_length(struct buf *head, size_t length)
+static char *put_length(char *at, size_t length)
 {
-    buf_append(head, S("Content-Length: "));
-    append_number(head, length);
-    buf_append(head, S("\r\n"));
+    at = put(at, S("Content-Length: "));
+    at = put_number(at, length);
+    return put(at, S("\r\n"));
 }
 
 void answer_refusal(struct http_connection *c, int status, bool is_head)
 {
-    struct buf *head = head_begin(c, status, S("text/plain"), NULL, 0);
+    char *at = head_begin(c, status, S("text/plain"), NULL, 0);
     struct str text = reason(status);
 
-    append_length(head, text.len + 1);
-    answer_send(c, head_end(c, head), is_head ? S("") : text, NULL, is_head ? S("") : S("\n"));
+    at = put_length(at, text.len + 1);
+    answer_send(c, head_end(c, at), is_head ? S("") : text, NULL, is_head ? S("") : S("\n"));
 }
 
 /* ---- what handlers call ---- */
@@ -316,6 +363,16 @@ static void finish(struct http_exchange *x)
         exchange_end(x->connection);
 }
 
+static void send_whole(struct http_connection *c, struct str head, struct buf *body)
+{
+    if (body->len > COPIED_MAX) {
+        answer_send(c, head, S(""), body, S(""));
+        return;
+    }
+    put((char *)head.p + head.len, buf_str(body));
+    answer_send(c, (struct str){head.p, head.len + body->len}, S(""), NULL, S(""));
+}
+
 static bool is_over(const struct http_exchange *x)
 {
     return x->finished || x->connection->phase == PHASE_CLOSED;
@@ -327,7 +384,7 @@ void http_answer(struct http_request *request, int status, struct str content_ty
     struct http_exchange *x = exchange_of(request);
     struct http_connection *c = x->connection;
     struct buf own = body ? *body : BUF_INIT;
-    struct buf *head;
+    char *at;
 
     if (body)
         *body = BUF_INIT;
@@ -343,12 +400,12 @@ void http_answer(struct http_request *request, int status, struct str content_ty
         finish(x);
         return;
     }
-    head = head_begin(c, status, content_type, headers, header_count);
+    at = head_begin(c, status, content_type, headers, header_count);
     if (status != 204 && status != 304)
-        append_length(head, own.len);
+        at = put_length(at, own.len);
     if (has_no_body(x, status))
         own.len = 0;
-    answer_send(c, head_end(c, head), S(""), &own, S(""));
+    send_whole(c, head_end(c, at), &own);
     keep_memory(x, &own);
     finish(x);
 }
@@ -358,7 +415,7 @@ void http_answer_begin(struct http_request *request, int status, struct str cont
 {
     struct http_exchange *x = exchange_of(request);
     struct http_connection *c = x->connection;
-    struct buf *head;
+    char *at;
 
     if (is_over(x) || x->begun)
         return;
@@ -368,10 +425,10 @@ void http_answer_begin(struct http_request *request, int status, struct str cont
     x->chunked = c->parser.http_minor == 1 && status != 204 && status != 304;
     if (!x->chunked && !x->bodiless)
         c->keep = false; /* its end is the connection's */
-    head = head_begin(c, status, content_type, headers, header_count);
+    at = head_begin(c, status, content_type, headers, header_count);
     if (x->chunked)
-        buf_append(head, S("Transfer-Encoding: chunked\r\n"));
-    answer_send(c, head_end(c, head), S(""), NULL, S(""));
+        at = put(at, S("Transfer-Encoding: chunked\r\n"));
+    answer_send(c, head_end(c, at), S(""), NULL, S(""));
 }
 
 /* Whether to go on sending; drops a connection whose queue grows against all advice. */
@@ -430,15 +487,17 @@ struct http_socket *http_upgrade(struct http_request *request, struct str protoc
 {
     struct http_exchange *x = exchange_of(request);
     struct http_connection *c = x->connection;
-    struct buf *head;
+    char *at;
 
     if (is_over(x) || x->begun || !x->complete || !request->upgrade_asked)
         return NULL;
-    head = head_begin(c, 101, (struct str){0}, headers, header_count);
-    append_header(head, S("Connection"), S("Upgrade"));
-    append_header(head, S("Upgrade"), protocol);
-    buf_append(head, S("\r\n"));
-    answer_send(c, buf_str(head), S(""), NULL, S(""));
+    if (protocol.len > PROTOCOL_MAX)
+        return NULL;
+    at = head_begin(c, 101, (struct str){0}, headers, header_count);
+    at = put(at, S("Connection: Upgrade\r\n"));
+    at = put_header(at, S("Upgrade"), protocol);
+    at = put(at, S("\r\n"));
+    answer_send(c, (struct str){c->server->head.p, (size_t)(at - c->server->head.p)}, S(""), NULL, S(""));
     x->finished = true;
     socket_begin(c, events);
     return &c->socket;

@@ -161,7 +161,7 @@ void connection_linger(struct http_connection *c)
     c->deadline = UINT64_MAX; /* until on_shut; the write timeout holds meanwhile */
     buf_free(&c->in);
     buf_free(&c->ahead);
-    c->at = 0;
+    c->start = c->at = 0;
     connection_shut(c);
     if (!c->reading)
         connection_read(c);
@@ -258,6 +258,7 @@ static void gather(struct http_connection *c)
 {
     if (c->phase != PHASE_IDLE || !c->fresh.len)
         return;
+    connection_compact(c);
     buf_append(&c->in, c->fresh);
     c->fresh = (struct str){0};
 }
@@ -277,7 +278,7 @@ static bool step_head(struct http_connection *c)
     }
     c->at += (size_t)taken;
     x = c->exchange;
-    if (c->at > c->server->limits.header_bytes) {
+    if (c->at - c->start > c->server->limits.header_bytes) {
         connection_refuse(c, 431);
         return false;
     }
@@ -390,18 +391,33 @@ void connection_run(struct http_connection *c)
 
 /* ---- reading ---- */
 
+void connection_compact(struct http_connection *c)
+{
+    const char *old = c->in.p + c->start;
+
+    if (c->start == 0)
+        return;
+    c->in.len -= c->start;
+    c->at -= c->start;
+    c->start = 0;
+    memmove(c->in.p, old, c->in.len);
+    if (c->exchange)
+        parse_rebase(c, old);
+}
+
 static void give_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct http_connection *c = handle->data;
-    const char *old = c->in.p;
+    const char *old;
 
     if (c->phase != PHASE_IDLE && c->phase != PHASE_HEAD) {
         *buf = uv_buf_init(c->server->read_buffer, READ_SIZE);
         return;
     }
-    if (c->in.capacity == 0)
-        buf_reserve(&c->in, IN_FIRST);
-    else if (c->in.capacity - c->in.len < IN_FIRST / 8)
+    if (c->in.capacity - c->in.len < IN_FIRST / 8)
+        connection_compact(c);
+    old = c->in.p;
+    if (c->in.capacity - c->in.len < IN_FIRST / 8)
         buf_reserve(&c->in, IN_FIRST);
     if (c->in.p != old && c->exchange)
         parse_rebase(c, old);

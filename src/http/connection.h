@@ -90,7 +90,7 @@ struct http_connection {
     llhttp_t parser;
     struct http_exchange *exchange; /* NULL in IDLE, LINGER, UPGRADED */
     struct buf in;
-    size_t at; /* in `in`: parsed up to here */
+    size_t start, at; /* in `in`: where the request in hand begins, and parsed up to here */
     struct buf ahead;
     struct str fresh;
     size_t counted;    /* bytes that it has in server->buffered */
@@ -139,7 +139,7 @@ struct http_server {
     void *done_arg;
     struct buf head; /* where answers' heads are made */
     time_t date_at;
-    char date[40]; /* the header's value */
+    char ok_and_date[80]; /* see answer.c */
     char read_buffer[READ_SIZE];
 };
 
@@ -150,6 +150,7 @@ void connection_close(struct http_connection *c);                /* now; from th
 void connection_ready(struct http_connection *c, unsigned what); /* later, from the loop */
 void connection_linger(struct http_connection *c);               /* sends what is queued, then FIN */
 void connection_read(struct http_connection *c);                 /* reads again */
+void connection_compact(struct http_connection *c);              /* `in` without the requests that are over */
 void connection_account(struct http_connection *c);
 void connection_shut(struct http_connection *c);
 void connection_refuse(struct http_connection *c, int status); /* an answer of our own, and the end */

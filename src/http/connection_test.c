@@ -85,6 +85,22 @@ static void requests_behind_a_parked_one_wait_and_leaving_is_still_noticed(void 
     assert_int_equal(f->requests, 4);
 }
 
+static void many_pipelined_requests_are_all_answered(void **state)
+{
+    AUTO_BUF requests = BUF_INIT;
+    int fd = park();
+
+    for (int i = 0; i < 3000; i++)
+        buf_printf(&requests, "GET /query?%04d HTTP/1.1\r\nHost: a\r\n\r\n", i);
+    send(fd, requests.p, 100000, MSG_NOSIGNAL);
+    turn_for(f, 10);
+    answer_text(f->parked, 200, S("first"));
+    say(f, fd, str_skip(buf_str(&requests), 100000));
+    assert_true(str_ends(hear_until(f, fd, S("\r\n2999")), S("\r\n\r\n2999")));
+    assert_int_equal(f->requests, 3001);
+    close(fd);
+}
+
 static void what_is_pipelined_behind_a_parked_request_is_bounded(void **state)
 {
     static char filler[4 << 20];
@@ -378,6 +394,7 @@ int main(void)
         T(a_parked_request_notices_its_client_leaving_once),
         T(a_parked_request_notices_a_reset),
         T(requests_behind_a_parked_one_wait_and_leaving_is_still_noticed),
+        T(many_pipelined_requests_are_all_answered),
         T(what_is_pipelined_behind_a_parked_request_is_bounded),
         T(a_slow_reader_of_a_long_answer_holds_little_memory),
         T(leaving_in_the_middle_of_an_answer_is_noticed),

@@ -146,6 +146,39 @@ static void target_query_and_headers_are_told_apart(void **state)
     assert_exchange(&fixture, S("GET http://b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), OK_CLOSED);
 }
 
+static void a_request_knows_its_peer_and_its_listener(void **state)
+{
+    assert_exchange(&fixture, S("GET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+                    ECHO_OF("13", "127.0.0.1 1 1"));
+}
+
+static void a_listener_on_every_address_is_not_loopback(void **state)
+{
+    fixture_stop(&fixture);
+    fixture_start_at(&fixture, NULL, S("0.0.0.0:0"));
+    assert_exchange(&fixture, S("GET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+                    ECHO_OF("13", "127.0.0.1 1 0"));
+}
+
+static void a_listener_may_be_ipv6(void **state)
+{
+    int v6 = socket(AF_INET6, SOCK_STREAM, 0);
+    struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+
+    if (v6 < 0 || bind(v6, (struct sockaddr *)&to, sizeof to) < 0)
+        skip();
+    close(v6);
+    fixture_stop(&fixture);
+    fixture_start_at(&fixture, NULL, S("[::1]:0"));
+    to.sin6_port = htons(http_listener_port(fixture.listener));
+    v6 = socket(AF_INET6, SOCK_STREAM, 0);
+    assert_int_equal(connect(v6, (struct sockaddr *)&to, sizeof to), 0);
+    fcntl(v6, F_SETFL, O_NONBLOCK);
+    say(&fixture, v6, S("GET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    assert_heard(hear_end(&fixture, v6), ECHO_OF("7", "::1 1 1"));
+    close(v6);
+}
+
 static void an_empty_line_before_a_request_is_skipped(void **state)
 {
     assert_exchange(&fixture, S("\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"), OK_CLOSED);
@@ -312,6 +345,9 @@ int main(void)
         T(a_request_may_come_byte_by_byte),
         T(a_head_that_outgrows_its_buffer_keeps_its_headers),
         T(target_query_and_headers_are_told_apart),
+        T(a_request_knows_its_peer_and_its_listener),
+        T(a_listener_on_every_address_is_not_loopback),
+        T(a_listener_may_be_ipv6),
         T(an_empty_line_before_a_request_is_skipped),
         T(continue_is_said_only_when_the_body_is_wanted),
         T(pipelined_requests_are_answered_in_order),

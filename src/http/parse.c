@@ -327,7 +327,7 @@ int parse_head(struct http_connection *c)
         return 505;
     if (c->parser.method == HTTP_CONNECT)
         return 405;
-    if (!x->target.len || !request_line_is_clean(x, c->in.p, end, &start) ||
+    if (!x->target.len || !request_line_is_clean(x, c->in.p + c->start, end, &start) ||
         !lines_are_clean((struct str){start, (size_t)(end - start)}))
         return 400;
     find_framing(x, &framing);

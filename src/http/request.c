@@ -75,15 +75,14 @@ void exchange_release(struct http_connection *c)
     c->server->free_exchanges = x;
 }
 
+/* What is over is only stepped over while more waits behind it: many pipelined requests are not moved many times. */
 static void drop_parsed(struct http_connection *c)
 {
-    size_t left = c->in.len - c->at;
-
-    if (left)
-        memmove(c->in.p, c->in.p + c->at, left);
-    c->in.len = left;
-    c->at = 0;
-    if (left == 0 && c->in.capacity > IN_KEPT)
+    c->start = c->at;
+    if (c->at < c->in.len)
+        return;
+    c->in.len = c->start = c->at = 0;
+    if (c->in.capacity > IN_KEPT)
         buf_free(&c->in);
 }
 
@@ -99,8 +98,11 @@ void exchange_end(struct http_connection *c)
     }
     c->phase = PHASE_IDLE;
     c->deadline = uv_now(c->server->loop) + c->server->limits.idle_ms;
-    buf_append(&c->in, buf_str(&c->ahead));
-    buf_free(&c->ahead);
+    if (c->ahead.len) {
+        connection_compact(c);
+        buf_append(&c->in, buf_str(&c->ahead));
+        buf_free(&c->ahead);
+    }
     if (!c->reading)
         connection_read(c);
     if (!c->running && c->in.len)

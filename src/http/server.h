@@ -124,7 +124,10 @@ struct http_socket_events {
     void (*on_close)(void *cookie, struct http_socket *socket); /* exactly once, the last */
 };
 
-/* 101 with `Upgrade: protocol`. Only where request->upgrade_asked. The events are copied. */
+/*
+ * 101 with `Upgrade: protocol`. The events are copied. NULL, and nothing sent, where request->upgrade_asked is not set
+ * (answer 426 then) or the request is not whole yet.
+ */
 struct http_socket *http_upgrade(struct http_request *request, struct str protocol, const struct http_header *headers,
                                  size_t header_count, const struct http_socket_events *events);
 bool http_socket_write(struct http_socket *socket, struct str bytes); /* copies; false: stop until on_drain */

@@ -11,7 +11,7 @@ void socket_begin(struct http_connection *c, const struct http_socket_events *ev
     buf_free(&c->ahead);
     buf_free(&c->in);
     c->ahead = first;
-    c->at = 0;
+    c->start = c->at = 0;
     c->phase = PHASE_UPGRADED;
     c->deadline = UINT64_MAX;
     c->socket = (struct http_socket){.connection = c, .events = *events};

@@ -157,6 +157,10 @@ FIXTURE_FUNCTION void fixture_request(void *cookie, struct http_request *request
         http_answer(request, 200, S("text/plain"), &header, 1, NULL);
     } else if (str_equal(request->path, S("/query"))) {
         answer_text(request, 200, request->query.p ? request->query : S("absent"));
+    } else if (str_equal(request->path, S("/peer"))) {
+        buf_printf(&request->answer, STR_FMT " %d %d", STR_ARG(request->peer), request->peer_is_loopback,
+                   request->listener_is_loopback);
+        http_answer(request, 200, S("text/plain"), NULL, 0, &request->answer);
     } else if (str_equal(request->path, S("/host"))) {
         answer_text(request, 200, request->host);
     } else if (str_equal(request->path, S("/header"))) {
@@ -166,7 +170,7 @@ FIXTURE_FUNCTION void fixture_request(void *cookie, struct http_request *request
     }
 }
 
-FIXTURE_FUNCTION void fixture_start(struct fixture *f, const struct http_limits *limits)
+FIXTURE_FUNCTION void fixture_start_at(struct fixture *f, const struct http_limits *limits, struct str address)
 {
     struct err err = ERR_INIT;
     struct http_handler handler = {f, fixture_head, fixture_body, fixture_request};
@@ -174,7 +178,12 @@ FIXTURE_FUNCTION void fixture_start(struct fixture *f, const struct http_limits 
     *f = (struct fixture){0};
     assert_int_equal(uv_loop_init(&f->loop), 0);
     f->server = http_server_new(&f->loop, limits);
-    assert_int_equal(http_server_listen(f->server, S("127.0.0.1:0"), &handler, &f->listener, &err), 0);
+    assert_int_equal(http_server_listen(f->server, address, &handler, &f->listener, &err), 0);
+}
+
+FIXTURE_FUNCTION void fixture_start(struct fixture *f, const struct http_limits *limits)
+{
+    fixture_start_at(f, limits, S("127.0.0.1:0"));
 }
 
 FIXTURE_FUNCTION void on_stopped(void *arg)

@@ -12,6 +12,7 @@
 
 #include "aws/error.h"
 #include "aws/shape.h"
+#include "base/buf.h"
 #include "base/id.h"
 #include "base/work.h"
 #include "store/store.h"
@@ -28,7 +29,8 @@ struct engine {
     struct str backend;             /* "native", "none" …: where machines run */
     struct str backend_reason;      /* why there are none; empty if there are */
     struct str default_image;       /* HAAR_EC2_IMAGE: what an unknown AMI boots; absent: unknown AMIs are refused */
-    void (*console)(void *cookie, struct str instance_id, void (*done)(void *arg, struct str text, int64_t time_ms), void *arg);
+    /* A machine's console, its last `limit` bytes; on a worker. NULL: there are no machines. */
+    int (*console)(void *cookie, struct str instance_id, size_t limit, struct buf *out, struct err *err);
     void *console_cookie;
 };
 

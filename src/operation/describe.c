@@ -70,7 +70,7 @@ static int note_missing(struct describe *d, const struct wanted *wanted)
     size_t count = 0;
 
     for (size_t i = 0; i < wanted->count; i++)
-        if (!wanted->found[i])
+        if (!wanted->found[i] && (d->resource->hidden_of == NO_KIND || !tx_get(d->call->tx, d->resource->hidden_of, wanted->ids[i])))
             missing[count++] = wanted->ids[i];
     return count ? resource_not_found(d->resource, missing, count, d->err) : 0;
 }
@@ -121,7 +121,8 @@ static int by_ids(struct describe *d, const struct any_list *ids)
     if (r == 0)
         r = note_missing(d, &wanted);
     for (size_t i = 0; i < wanted.count && r == 0; i++)
-        r = consider(d, wanted.found[i]);
+        if (wanted.found[i])
+            r = consider(d, wanted.found[i]);
     return r;
 }
 

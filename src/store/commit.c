@@ -51,7 +51,7 @@ static struct version *apply(const struct draft *draft, struct str foreign)
     }
     assert(str_equal(data_id(draft->table->kind, draft->data), record->id));
     record->now = version_new(draft->table->kind, draft->data, foreign);
-    index_update(record, record->now->data);
+    index_update(record, old ? old->data : NULL, record->now->data);
     return old;
 }
 
@@ -211,25 +211,40 @@ static size_t world_records(const struct world *world)
     return count;
 }
 
+/* The worlds of an account. Collected first: emptying one moves it between the store's lists. free() them. */
+static struct world **worlds_of(struct store *store, struct str account, size_t *ret_count)
+{
+    struct world **worlds = NULL;
+    size_t capacity = 0;
+
+    *ret_count = 0;
+    for (struct world *world = NULL; (world = next_of(store, world, account)); ++*ret_count) {
+        mem_grow(worlds, *ret_count, &capacity);
+        worlds[*ret_count] = world;
+    }
+    return worlds;
+}
+
 int store_reset(struct store *store, struct str account, struct err *err)
 {
-    struct feed_batch *batch;
-    size_t room = 0, count = 0;
-    struct world **worlds = NULL; /* collected first: emptying one moves it between the lists */
-    size_t capacity = 0;
+    AUTO_FREE struct world **worlds = NULL;
+    struct feed_batch *batch = NULL;
+    size_t room = 0, count, written = 0;
 
     assert(!store->tx);
     if (store->journal && journal_ready(store->journal, err) < 0)
         return -1;
-    for (struct world *world = NULL; (world = next_of(store, world, account));) {
-        mem_grow(worlds, count, &capacity);
-        worlds[count++] = world;
-        room += world_records(world);
+    worlds = worlds_of(store, account, &count);
+    for (size_t i = 0; i < count; i++) {
+        written += worlds[i]->number != 0;
+        room += worlds[i]->number ? world_records(worlds[i]) : 0;
     }
-    batch = feed_batch_new(++store->last, room, S("reset"));
+    if (written) /* else nobody was told of anything there, and there is nothing to commit */
+        batch = feed_batch_new(++store->last, room, S("reset"));
     for (size_t i = 0; i < count; i++)
         world_empty(worlds[i], batch);
-    free(worlds);
+    if (!batch)
+        return 0;
     if (!store->journal)
         store->durable = store->last;
     feed_push(store, batch);

@@ -3,6 +3,9 @@
 #include "base/fd.h"
 #include "base/mem.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
 enum {
     APPLICATION = 0x68616172, /* "haar", in the file's header */
     CHECKPOINT_PAGES = 4000,  /* 16 MiB of WAL when the writer is never idle */
@@ -104,6 +107,7 @@ static int set_up(struct db *db, struct err *err)
                     "PRAGMA locking_mode = EXCLUSIVE;"
                     "PRAGMA journal_mode = WAL;"
                     "PRAGMA synchronous = NORMAL;"
+                    "PRAGMA journal_size_limit = 16777216;"
                     "PRAGMA temp_store = MEMORY;"
                     "PRAGMA cell_size_check = ON",
                     err);
@@ -112,6 +116,14 @@ static int set_up(struct db *db, struct err *err)
     if (r == 0)
         r = check_format(db, err);
     return r == 0 ? prepare(db, err) : r;
+}
+
+/* Records may hold secrets: the file is made for its owner only, and SQLite makes its companions alike. */
+static int make_private(const char *path, struct err *err)
+{
+    AUTO_FD fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+
+    return fd >= 0 || errno == EEXIST ? 0 : err_os(err, errno, "make %s", path);
 }
 
 int db_open(const char *folder, struct db **ret, struct err *err)
@@ -124,9 +136,11 @@ int db_open(const char *folder, struct db **ret, struct err *err)
     db = mem_alloc(sizeof *db);
     db->path = mem_printf("%s/state.db", folder);
     /* No mutexes: it is opened and loaded on the loop's thread, and from then on the writer's alone. */
-    if (sqlite3_open_v2(db->path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL))
+    r = make_private(db->path, err);
+    if (r == 0 &&
+        sqlite3_open_v2(db->path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL))
         r = db_fail(db, "open", err);
-    else
+    if (r == 0)
         r = set_up(db, err);
     if (r < 0) {
         db_close(db);

@@ -81,7 +81,12 @@ void feed_push(struct store *store, struct feed_batch *batch)
 
     *(feed->last ? &feed->last->next : &feed->first) = batch;
     feed->last = batch;
-    uv_idle_start(&feed->idle, on_idle);
+    feed_wake(store);
+}
+
+void feed_wake(struct store *store)
+{
+    uv_idle_start(&store->feed->idle, on_idle);
 }
 
 void feed_discard(struct store *store, struct version *version, uint64_t replaced)

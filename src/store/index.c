@@ -80,7 +80,7 @@ static void links_free(struct link *link)
 struct linking {
     struct map *index;
     struct record *record;
-    struct link **at; /* where the next link goes, or the link that should have the next value */
+    struct link **at; /* where the next link goes */
 };
 
 static bool link_value(void *cookie, const struct shape *shape, const void *value)
@@ -103,34 +103,57 @@ static bool link_value(void *cookie, const struct shape *shape, const void *valu
     return false;
 }
 
-/* Stops (true) at the first value that is not the next link's. A value that comes twice counts as a difference. */
-static bool differs(void *cookie, const struct shape *shape, const void *value)
-{
-    struct linking *linking = cookie;
-    const struct link *link = *linking->at;
-    char text[SHAPE_TEXT_SIZE];
+/* A few values of an index's path, in its order. */
+struct values {
+    struct str items[16];
+    size_t count;
+    bool more; /* too many, or not stored as text */
+};
 
-    if (!link || !str_equal(link->key->text, shape_text(shape, value, text)))
-        return true;
-    linking->at = &(*linking->at)->sibling;
-    return false;
+static bool keep_value(void *cookie, const struct shape *shape, const void *value)
+{
+    struct values *values = cookie;
+    char text[SHAPE_TEXT_SIZE];
+    struct str s = shape_text(shape, value, text);
+
+    values->more = values->count == ARRAY_LEN(values->items) || s.p == text;
+    if (!values->more)
+        values->items[values->count++] = s;
+    return values->more;
 }
 
-void index_update(struct record *record, const void *data)
+/*
+ * Are the values known to be the same? Most edits change none that is indexed. It looks at the two versions,
+ * which are in the cache already, and not at links, which among 100,000 records are not.
+ */
+static bool values_same(const struct store_kind *kind, unsigned index, const void *old, const void *new)
+{
+    struct values before, after;
+
+    before.count = after.count = 0; /* the rest is not read */
+    before.more = after.more = false;
+    shape_walk(kind->service, old, kind->indexes[index], keep_value, &before);
+    shape_walk(kind->service, new, kind->indexes[index], keep_value, &after);
+    if (before.more || after.more || before.count != after.count)
+        return false;
+    for (size_t i = 0; i < before.count; i++)
+        if (!str_equal(before.items[i], after.items[i]))
+            return false;
+    return true;
+}
+
+void index_update(struct record *record, const void *old, const void *new)
 {
     const struct store_kind *kind = record->table->kind;
 
     for (unsigned i = 0; i < kind->index_count; i++) {
         struct linking linking = {&record->table->indexes[i], record, &record->links[i]};
 
-        if (record->links[i]) { /* most edits change no indexed value */
-            if (!shape_walk(kind->service, data, kind->indexes[i], differs, &linking) && !*linking.at)
-                continue;
-            links_free(record->links[i]);
-            record->links[i] = NULL;
-            linking.at = &record->links[i];
-        }
-        shape_walk(kind->service, data, kind->indexes[i], link_value, &linking);
+        if (old && values_same(kind, i, old, new))
+            continue;
+        links_free(record->links[i]);
+        record->links[i] = NULL;
+        shape_walk(kind->service, new, kind->indexes[i], link_value, &linking);
     }
 }
 
@@ -147,21 +170,15 @@ void index_free(struct map *index)
     map_free(index);
 }
 
-struct wanted {
-    struct str value;
-};
-
 static bool matches(void *cookie, const struct shape *shape, const void *value)
 {
-    const struct wanted *wanted = cookie;
+    const struct str *wanted = cookie;
     char text[SHAPE_TEXT_SIZE];
 
-    return str_equal(wanted->value, shape_text(shape, value, text));
+    return str_equal(*wanted, shape_text(shape, value, text));
 }
 
 bool data_reaches(const struct store_kind *kind, unsigned index, const void *data, struct str value)
 {
-    struct wanted wanted = {value};
-
-    return shape_walk(kind->service, data, kind->indexes[index], matches, &wanted);
+    return shape_walk(kind->service, data, kind->indexes[index], matches, &value);
 }

@@ -12,6 +12,7 @@ enum {
     HAND_OVER_AT = 1 << 20, /* bytes of commits, when the loop does not turn */
     LOG_LIMIT = 64 << 20,   /* bytes in the log beyond which it is folded under load too */
     SLICE = 16 << 10,       /* bytes folded in one transaction: about a millisecond */
+    BUFFER_KEPT = 1 << 20,  /* bytes of a buffer that a burst has blown up */
     IDLE_NS = 50 * 1000000, /* nothing to write for so long: fold */
     BACKOFF_MIN_MS = 10,
     BACKOFF_MAX_MS = 1000,
@@ -42,9 +43,10 @@ struct journal {
     _Atomic bool healthy;
     _Atomic size_t writing; /* bytes */
 
-    struct db *db;            /* the writer's alone, as all that follows */
-    struct group group;       /* being written */
-    bool fold_failed, folded; /* folded: since the last checkpoint */
+    struct db *db;               /* the writer's alone, as all that follows */
+    struct group group;          /* being written */
+    bool fold_failed, fold_told; /* until a row is written; until folding works */
+    bool folded;                 /* since the last checkpoint */
 };
 
 /* The lock is held. */
@@ -91,16 +93,19 @@ static bool append(struct journal *journal, uint64_t last)
     return true;
 }
 
-/* A failure is told once and ends folding until a row has been written again. */
+/* A failure is told once, and ends folding until a row has been written. */
 static void fold(struct journal *journal, size_t bytes)
 {
     struct err err;
 
     if (db_fold(journal->db, bytes, &err) == 0) {
         journal->folded = true;
+        journal->fold_told = false;
         return;
     }
-    log_warning("the journal's log is not folded: %s", err.text);
+    if (!journal->fold_told)
+        log_warning("the journal's log is not folded: %s", err.text);
+    journal->fold_told = true;
     journal->fold_failed = true;
 }
 
@@ -133,6 +138,8 @@ static bool write_group(struct journal *journal, uint64_t last)
         if (db_log_bytes(journal->db) > LOG_LIMIT)
             fold(journal, SLICE + 2 * journal->group.batch.len);
     }
+    if (journal->group.batch.capacity > BUFFER_KEPT)
+        buf_free(&journal->group.batch);
     journal->group.names.len = journal->group.batch.len = 0;
     atomic_store(&journal->writing, 0);
     return written;

@@ -96,10 +96,8 @@ static struct record *take_record(struct table *table, const struct op *op)
 {
     struct record *record = map_get(&table->by_id, op->id);
 
-    if (record && record->created == op->number) {
-        free(record->now);
+    if (record && record->created == op->number)
         return record;
-    }
     if (record)
         drop(record);
     return record_new(table, op->id, op->number);
@@ -123,8 +121,9 @@ static int load_put(struct load *load, const struct op *op, struct err *err)
         return damaged(op, "a document has another id than its record", err);
     }
     record = take_record(table, op);
+    index_update(record, record->now ? record->now->data : NULL, version->data);
+    free(record->now);
     record->now = version;
-    index_update(record, version->data);
     return 0;
 }
 

@@ -114,7 +114,8 @@ static inline struct str data_id(const struct store_kind *kind, const void *data
 }
 
 /* index.c */
-void index_update(struct record *record, const void *data); /* data: what the record is from now on */
+/* The record is `new` from now on, and was `old`; NULL: it was not in the indexes. */
+void index_update(struct record *record, const void *old, const void *new);
 void index_remove(struct record *record);
 void index_free(struct map *index);
 struct link *index_first(struct table *table, unsigned index, struct str value);
@@ -136,6 +137,7 @@ struct world *world_new(struct store *store, struct str account, struct str regi
 struct feed_batch; /* the changes of one commit */
 struct feed *feed_new(struct store *store);
 void feed_close(struct store *store);
+void feed_wake(struct store *store); /* feed_advance in the loop's next turn */
 struct feed_batch *feed_batch_new(uint64_t number, size_t room, struct str what);
 void feed_batch_add(struct feed_batch *batch, const struct table *table, const struct version *old,
                     const struct version *new);

@@ -110,7 +110,8 @@ struct world *world_new(struct store *store, struct str account, struct str regi
     world->tables = mem_alloc(store->kind_count * sizeof(struct table *));
     map_put(&store->worlds, world->key, world);
     list_add(&store->fresh, world);
-    store->fresh_count++;
+    if (++store->fresh_count > FRESH_WORLDS)
+        feed_wake(store); /* to trim them: whoever only reads makes no commit that would */
     return world;
 }
 

@@ -125,6 +125,7 @@ def resource(model, k, filters, refers):
         fields.append(f".source = source_{name}")
     if k.page:
         fields.append(f".page = {k.page}")
+    fields.append(f".hidden_of = {s.upper()}_{snake(k.hidden_of).upper()}" if k.hidden_of else ".hidden_of = NO_KIND")
     if k.exclusive:
         fields.append(".ids_exclude_pages = true")
     if filters:

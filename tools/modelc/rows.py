@@ -17,6 +17,7 @@ class Kind:
         self.tagged_as = None
         self.source = None          # a C function's name: records that are computed, not stored
         self.page = 0               # how many a page has when the caller does not say; 0: all
+        self.hidden_of = None       # a kind: an id that this one does not show, but that one has, is passed over
         self.exclusive = False      # ids and MaxResults exclude each other
 
 
@@ -77,6 +78,8 @@ class Rows:
             kind.source = w[1]
         elif w[0] == "page":
             kind.page = int(w[1])
+        elif w[0] == "hidden-of":
+            kind.hidden_of = w[1]
         elif w[0] == "ids-exclude-pages":
             kind.exclusive = True
         elif w[0] == "refers-to":

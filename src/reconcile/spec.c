@@ -1,0 +1,109 @@
+#include "reconcile/spec.h"
+
+#include "aws/base64.h"
+#include "services/ec2/address.h"
+#include "services/ec2/catalogue/types.h"
+#include "services/ec2/instance.h"
+
+#include <stdio.h>
+#include <zlib.h>
+
+enum { UNPACKED_LIMIT = 1024 * 1024 };
+
+/* gzip, as cloud-init takes it: unpacked here, where there is a limit. What is not gzip stays as it is. */
+static int unpack(struct arena *arena, struct str *data, struct err *err)
+{
+    z_stream stream = {.next_in = (unsigned char *)data->p, .avail_in = (unsigned)data->len};
+    unsigned char *out;
+    int r;
+
+    if (!str_starts(*data, S("\x1f\x8b")))
+        return 0;
+    if (inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK)
+        return err_plain(err, "unpack user data");
+    out = arena_alloc(arena, UNPACKED_LIMIT);
+    stream.next_out = out;
+    stream.avail_out = UNPACKED_LIMIT;
+    r = inflate(&stream, Z_FINISH);
+    inflateEnd(&stream);
+    if (r != Z_STREAM_END)
+        return err_plain(err, "user data is not well-formed gzip, or unpacks to more than %d bytes", UNPACKED_LIMIT);
+    *data = (struct str){(const char *)out, UNPACKED_LIMIT - stream.avail_out};
+    return 0;
+}
+
+static int user_data(struct arena *arena, const struct ec2_instance *instance, struct str *ret, struct err *err)
+{
+    *ret = S("");
+    if (!instance->user_data.len)
+        return 0;
+    if (!base64_decode(arena, instance->user_data, ret))
+        return err_plain(err, "user data is not base64");
+    return unpack(arena, ret, err);
+}
+
+static bool parse_mac(struct str text, uint8_t mac[6])
+{
+    unsigned b[6];
+    char z[18];
+
+    if (!str_to_z(text, z, sizeof z) || sscanf(z, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]) != 6)
+        return false;
+    for (int i = 0; i < 6; i++)
+        mac[i] = (uint8_t)b[i];
+    return true;
+}
+
+static int interface_of(struct tx *tx, struct arena *arena, const struct ec2_network_interface *eni, struct workload_interface *out,
+                        struct err *err)
+{
+    const struct ec2_subnet *subnet = subnet_peek(tx, eni->subnet_id);
+    const struct ec2_vpc *vpc = vpc_peek(tx, eni->vpc_id);
+    uint32_t network;
+
+    if (!subnet || !vpc || !cidr_parse(subnet->cidr_block, &network, &out->prefix) || !address_parse(eni->private_ip_address, &out->address) ||
+        !parse_mac(eni->mac_address, out->mac))
+        return err_plain(err, "interface " STR_FMT " has no place in the network", STR_ARG(eni->network_interface_id));
+    out->id = arena_str(arena, eni->network_interface_id);
+    out->vpc_id = arena_str(arena, eni->vpc_id);
+    out->vpc_cidr = arena_str(arena, vpc->cidr_block);
+    out->gateway = network + 1;
+    out->device_index = (unsigned)eni->attachment->device_index.value;
+    return 0;
+}
+
+static int interfaces_of(struct tx *tx, struct arena *arena, struct str id, struct workload_spec *spec, struct err *err)
+{
+    const struct ec2_network_interface *const *found;
+    size_t count = instance_interfaces(tx, arena, id, &found);
+    struct workload_interface *out = arena_array(arena, struct workload_interface, count);
+    int r = 0;
+
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = interface_of(tx, arena, found[i], &out[i], err);
+    spec->interfaces = out;
+    spec->interface_count = count;
+    if (count) { /* ip-172-31-0-10.ec2.internal */
+        struct str name = arena_str(arena, found[0]->private_dns_name);
+        spec->host_name = str_cut(&name, '.');
+    }
+    return r;
+}
+
+int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instance *instance, struct str image, struct workload_spec *spec,
+                     struct err *err)
+{
+    const struct instance_type *type = instance_type_find(instance->instance_type);
+    int r;
+
+    *spec = (struct workload_spec){.id = arena_str(arena, instance->instance_id), .image = arena_str(arena, image), .host_name = S("localhost")};
+    if (!type)
+        return err_plain(err, "no instance type " STR_FMT, STR_ARG(instance->instance_type));
+    spec->vcpus = (unsigned)(instance->cpu_options->core_count.value * instance->cpu_options->threads_per_core.value);
+    spec->memory_bytes = (uint64_t)type->memory_mib << 20;
+    spec->console_note = arena_printf(arena, "haar: " STR_FMT " (" STR_FMT ") boots the built-in image '" STR_FMT "' in place of " STR_FMT,
+                                      STR_ARG(instance->instance_id), STR_ARG(instance->instance_type), STR_ARG(image),
+                                      STR_ARG(instance->image_id));
+    r = user_data(arena, instance, &spec->user_data, err);
+    return r < 0 ? r : interfaces_of(tx, arena, instance->instance_id, spec, err);
+}
