@@ -44,8 +44,8 @@ fuzz: build-fuzz/build.ninja
 includes:
 	tools/check-includes
 
-docs: build .venv/ready
-	python3 tools/operations-page > docs/operations.md
+docs:
+	python3 tools/operations.py > docs/operations.md
 
 clean:
 	rm -rf build build-asan build-clang build-fuzz

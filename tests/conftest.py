@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 
-import botocore.exceptions
+import operations
 import pytest
 
 from haar import Raw, Server, new_account
@@ -79,10 +79,12 @@ def raw(server, fresh_account):
     raw.close()
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_call(item):
-    """What the model has and we have not built yet is no failure: the skip names it."""
-    outcome = yield
-    error = outcome.excinfo[1] if outcome.excinfo else None
-    if isinstance(error, botocore.exceptions.ClientError) and error.response["Error"]["Code"] == "NotImplemented":
-        outcome.force_exception(pytest.skip.Exception(f"not built yet: {error.operation_name}", _use_item_location=True))
+def pytest_collection_modifyitems(config, items):
+    """Tests of operations that are not built yet are no tests yet."""
+    built = {name for name, state in operations.states("ec2").items() if state != "not built"}
+    kept, waiting = [], []
+    for item in items:
+        needed = {name for mark in item.iter_markers("needs") for name in mark.args}
+        (kept if needed <= built else waiting).append(item)
+    config.hook.pytest_deselected(items=waiting)
+    items[:] = kept
