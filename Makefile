@@ -1,0 +1,75 @@
+# Every target does its own set-up: tools/setup installs what is missing (Debian, Ubuntu), as root or by sudo.
+#   make run ARGS='--data /var/tmp/haar'     what stands in ARGS goes to haar serve
+ARGS =
+FUZZ_SECONDS = 60
+ASAN = -Db_sanitize=address,undefined -Db_lundef=false
+SOURCES = find src guest tests bench fuzz docs -name '*.[ch]'
+
+run: build
+	exec build/haar serve $(ARGS)
+
+test: build .venv/ready
+	ninja -C build
+	tools/test build
+
+bench: build .venv/ready
+	tools/setup bench
+	ninja -C build bench/http_floor bench/store_bench
+	.venv/bin/python bench/run build/haar
+
+build: build/build.ninja
+	ninja -C build haar
+
+fmt:
+	tools/setup check
+	$(SOURCES) | xargs clang-format -i
+
+fmt-check:
+	tools/setup check
+	$(SOURCES) | xargs clang-format --dry-run --Werror
+
+# clang's own build first: its warnings are errors too.
+tidy: build-clang/build.ninja
+	ninja -C build-clang
+	tools/tidy build-clang
+
+asan: build-asan/build.ninja .venv/ready
+	ninja -C build-asan
+	tools/test build-asan
+
+fuzz: build-fuzz/build.ninja
+	ninja -C build-fuzz
+	tools/fuzz build-fuzz $(FUZZ_SECONDS)
+
+includes:
+	tools/check-includes
+
+docs:
+	python3 tools/operations.py > docs/operations.md
+
+clean:
+	rm -rf build build-asan build-clang build-fuzz
+
+build/build.ninja:
+	tools/setup build
+	meson setup build
+
+build-asan/build.ninja:
+	tools/setup build
+	meson setup build-asan $(ASAN)
+
+build-clang/build.ninja:
+	tools/setup build check
+	CC=clang meson setup build-clang
+
+build-fuzz/build.ninja:
+	tools/setup build check
+	CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address -Db_lundef=false
+
+.venv/ready: tests/requirements.txt tools/setup
+	tools/setup test
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	touch $@
+
+.PHONY: run test bench build fmt fmt-check tidy asan fuzz includes docs clean
