@@ -110,9 +110,30 @@ static int fill_image(const struct native *native, struct monitor_config *config
     return r;
 }
 
+static bool ids_taken(const struct native *native, uint32_t base)
+{
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        const struct machine *machine = at->value;
+
+        if (machine->state != MACHINE_STOPPED && machine->record.config.id_base == base)
+            return true;
+    }
+    return false;
+}
+
+/* A range that no running machine of ours has; should all be taken, two machines share one, which breaks nothing. */
 static uint32_t take_ids(struct native *native)
 {
-    return IDS_FIRST + MONITOR_IDS * (__atomic_fetch_add(&native->next_ids, 1, __ATOMIC_RELAXED) % IDS_SLOTS);
+    uint32_t base = 0;
+
+    pthread_mutex_lock(&native->lock);
+    for (int i = 0; i < IDS_SLOTS; i++) {
+        base = IDS_FIRST + MONITOR_IDS * (native->next_ids++ % IDS_SLOTS);
+        if (!ids_taken(native, base))
+            break;
+    }
+    pthread_mutex_unlock(&native->lock);
+    return base;
 }
 
 static int fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
