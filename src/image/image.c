@@ -273,6 +273,21 @@ int image_probe(struct err *err)
                      "no root file system: " BUSYBOX " is missing (package busybox-static), and /usr does not serve");
 }
 
+/* What an image was made from: another busybox, linker cache or program of ours makes another one. */
+static uint32_t stamp_of(struct str init)
+{
+    static const char *const sources[] = {BUSYBOX, "/etc/ld.so.cache", "/etc/passwd", "/etc/group"};
+    uint64_t hash = str_hash(init);
+
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+        struct stat st;
+
+        if (stat(sources[i], &st) == 0)
+            hash = hash * 31 + (uint64_t)st.st_ino * 7 + (uint64_t)st.st_mtim.tv_sec;
+    }
+    return (uint32_t)(hash ^ hash >> 32);
+}
+
 static int open_folder(const char *path, struct err *err)
 {
     int r = dir_make(path, 0755, err), fd;
@@ -327,7 +342,7 @@ int image_prepare(const char *folder, struct str name, struct str init, struct i
         return err_plain(err, "there is no image '" STR_FMT "'", STR_ARG(name));
     if (!host && access(BUSYBOX, X_OK) < 0)
         return err_os(err, errno, "image tiny: " BUSYBOX " (package busybox-static)");
-    if (snprintf(path, sizeof path, "%s/" STR_FMT, folder, STR_ARG(name)) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/" STR_FMT "-%08x", folder, STR_ARG(name), stamp_of(init)) >= (int)sizeof path)
         return err_os(err, ENAMETOOLONG, "image folder %s", folder);
     pthread_mutex_lock(&lock);
     if (access(path, F_OK) < 0)

@@ -23,7 +23,7 @@ struct str image_default(void);
 int image_probe(struct err *err);
 
 /*
- * Makes the image `name` under `folder` (created), once; later calls find it. Any thread. `init` is our init
- * program, which serves as poweroff, reboot and halt inside.
+ * Makes the image `name` under `folder` (created), once as long as what it is made from stays; later calls find it. Any
+ * thread. `init` is our init program, which serves as poweroff, reboot and halt inside.
  */
 int image_prepare(const char *folder, struct str name, struct str init, struct image *ret_image, struct err *err);

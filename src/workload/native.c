@@ -11,7 +11,6 @@
 #include "workload/owner.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -111,9 +110,30 @@ static int fill_image(const struct native *native, struct monitor_config *config
     return r;
 }
 
+static bool ids_taken(const struct native *native, uint32_t base)
+{
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        const struct machine *machine = at->value;
+
+        if (machine->state != MACHINE_STOPPED && machine->record.config.id_base == base)
+            return true;
+    }
+    return false;
+}
+
+/* A range that no running machine of ours has; should all be taken, two machines share one, which breaks nothing. */
 static uint32_t take_ids(struct native *native)
 {
-    return IDS_FIRST + MONITOR_IDS * (__atomic_fetch_add(&native->next_ids, 1, __ATOMIC_RELAXED) % IDS_SLOTS);
+    uint32_t base = 0;
+
+    pthread_mutex_lock(&native->lock);
+    for (int i = 0; i < IDS_SLOTS; i++) {
+        base = IDS_FIRST + MONITOR_IDS * (native->next_ids++ % IDS_SLOTS);
+        if (!ids_taken(native, base))
+            break;
+    }
+    pthread_mutex_unlock(&native->lock);
+    return base;
 }
 
 static int fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
@@ -530,47 +550,6 @@ static const struct workload_driver driver = {
 
 /* ---- the start ---- */
 
-static const struct {
-    const char *path, *what;
-} needed[] = {
-    {"/proc/self/ns/user", "user namespaces"}, {"/proc/self/ns/net", "network namespaces"},
-    {"/proc/self/ns/pid", "PID namespaces"},   {"/proc/self/ns/cgroup", "cgroup namespaces"},
-    {"/proc/self/ns/uts", "UTS namespaces"},   {"/proc/self/ns/ipc", "IPC namespaces"},
-};
-
-static bool kernel_has_file_system(const char *name)
-{
-    AUTO_BUF text = BUF_INIT;
-    char line[32];
-
-    snprintf(line, sizeof line, "\t%s\n", name);
-    return file_read(AT_FDCWD, "/proc/filesystems", &text, 64 * 1024, &ERR_INIT) == 0 &&
-           str_contains(buf_str(&text), str_of(line));
-}
-
-int workload_native_probe(struct err *err)
-{
-    struct cgroups cgroups;
-    int r;
-
-    if (geteuid() != 0)
-        return err_plain(err, "machines need root: run haar as root (sudo)");
-    for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
-        if (access(needed[i].path, F_OK) < 0)
-            return err_plain(err, "this kernel has no %s", needed[i].what);
-    }
-    if (unshare(CLONE_FS) < 0) /* allowed to everyone: tells a filter against unshare from missing rights below */
-        return err_plain(err, "unshare(2) is filtered (a container's seccomp profile?)");
-    if (!kernel_has_file_system("overlay"))
-        return err_plain(err, "this kernel has no overlay file system (modprobe overlay)");
-    r = image_probe(err);
-    if (r < 0)
-        return r;
-    r = cgroups_open(S("probe"), &cgroups, err);
-    cgroups_close(&cgroups);
-    return r < 0 ? err_wrap(err, "cgroups") : 0;
-}
-
 static const char *const mount_points[] = {"root", "disk", "l0", "l1", "u0", "u1"};
 
 static int make_folders(struct native *native, struct err *err)
@@ -579,7 +558,9 @@ static int make_folders(struct native *native, struct err *err)
     int r;
 
     snprintf(path, sizeof path, "%s/machines", native->state_dir);
-    r = dir_make(path, 0711, err);
+    /* Closed to others: a program that a guest's root made setuid would be the host's root's for who reaches it here.
+     */
+    r = dir_make(path, 0700, err);
     if (r == 0) {
         snprintf(path, sizeof path, "%s/m", native->run_dir);
         r = dir_make(path, 0711, err);

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "image/image.h"
+#include "workload/cgroup.h"
 #include "workload/exec.h"
 #include "workload/owner.h"
 
@@ -22,8 +23,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -410,6 +413,62 @@ static void exec_answers_with_the_commands_status(void **state)
     must_remove("i-exec");
 }
 
+static struct workload_process start_words(const char *id, const struct str *words, size_t count)
+{
+    struct workload_exec exec = {.command = words, .count = count};
+    struct workload_process process;
+    struct err err = ERR_INIT;
+
+    if (backend.driver->exec(backend.cookie, str_of(id), &exec, &process, &err) < 0)
+        fail_msg("%s", err.text);
+    return process;
+}
+
+static void send_frame(int fd, char kind, struct str data)
+{
+    char head[EXEC_HEAD] = {kind, (char)data.len, (char)(data.len >> 8)};
+
+    assert_int_equal(fd_write_all(fd, head, sizeof head), 0);
+    assert_int_equal(fd_write_all(fd, data.p, data.len), 0);
+}
+
+static void assert_frame(int fd, char kind, struct str data)
+{
+    char head[EXEC_HEAD], body[64];
+
+    assert_true(read_exactly(fd, head, sizeof head));
+    assert_int_equal(head[0], kind);
+    assert_int_equal(head[1], data.len);
+    assert_true(read_exactly(fd, body, data.len));
+    assert_memory_equal(body, data.p, data.len);
+}
+
+static void exec_passes_input_and_signals(void **state)
+{
+    const struct str cat[] = {S("cat")}, nap[] = {S("sleep"), S("1000")};
+    struct workload_process process;
+
+    NEEDS_MACHINES();
+    must_boot((struct machine_wish){.id = "i-pipe", .host = 32});
+    process = start_words("i-pipe", cat, 1);
+    send_frame(process.fd, EXEC_STDIN, S("hello"));
+    assert_frame(process.fd, EXEC_STDOUT, S("hello"));
+    send_frame(process.fd, EXEC_STDIN_END, S(""));
+    assert_frame(process.fd, EXEC_STATUS, S("\0"));
+    close(process.fd);
+    process = start_words("i-pipe", nap, 2);
+    usleep(100000);
+    send_frame(process.fd, EXEC_SIGNAL, S("\x0f"));
+    assert_frame(process.fd, EXEC_STATUS, S("\x8f"));
+    close(process.fd);
+    process = start_words("i-pipe", nap, 2);
+    usleep(100000);
+    close(process.fd); /* who asked is gone: so is the command */
+    usleep(100000);
+    assert_output("i-pipe", "ps | grep -c '[s]leep 1000' || true", "0\n");
+    must_remove("i-pipe");
+}
+
 static void a_machine_is_confined(void **state)
 {
     NEEDS_MACHINES();
@@ -462,11 +521,23 @@ static void stop_gives_grace_and_reboot_keeps_the_disk(void **state)
     must_remove("i-stop");
 }
 
-static void a_machine_out_of_memory_says_so(void **state)
+static bool memory_limited(void)
+{
+    struct cgroups cgroups;
+    struct err err = ERR_INIT;
+    bool limited = cgroups_open(S("testtest"), &cgroups, &err) == 0 && !strstr(cgroups.missing, "memory");
+
+    cgroups_close(&cgroups);
+    return limited;
+}
+
+static void a_command_out_of_memory_ends_and_the_machine_lives(void **state)
 {
     AUTO_BUF out = BUF_INIT;
 
     NEEDS_MACHINES();
+    if (!memory_limited())
+        skip();
     must_boot((struct machine_wish){.id = "i-oom", .host = 42});
     assert_int_not_equal(run("i-oom", "head -c 600000000 /dev/zero | tail -c 500000000 | wc -c", &out), -1);
     assert_output("i-oom", "echo alive", "alive\n");
@@ -486,6 +557,7 @@ static void the_host_image_has_bash_and_no_secrets(void **state)
     assert_output("i-host", "cut -c1-6 /root/bash", "bash 5\n");
     assert_output("i-host", "ls /home /root /opt | grep -v : | tr -d '\\n'", "bash");
     assert_output("i-host", "stat -c '%U %u' /usr/bin/bash /etc/passwd", "root 0\nroot 0\n");
+    assert_output("i-host", "cp /usr/bin/id /tmp/id && chmod u+s /tmp/id && setpriv --reuid=65534 /tmp/id -u", "0\n");
     assert_output("i-host", "touch /usr/bin/new && ls /usr/bin/new", "/usr/bin/new\n");
     assert_output("i-host", "getent passwd root | cut -d: -f1,3; getent shadow root",
                   "root:0\nroot:*:19000:0:99999:7:::\n");
@@ -534,6 +606,30 @@ static void an_end_that_no_server_saw_is_told_to_the_next(void **state)
     AWAIT("i-unseen", exited, 1);
     assert_true(seen_of(S("i-unseen"))->exit.power_off);
     must_remove("i-unseen");
+}
+
+static void a_monitor_killed_by_hand_takes_its_machine_along(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct census before;
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    int fd;
+
+    NEEDS_MACHINES();
+    before = take_census();
+    must_boot((struct machine_wish){.id = "i-mon", .host = 65});
+    AWAIT("i-mon", booted, 1);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/m/i-mon/sock", owner.run);
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size), 0);
+    assert_int_equal(kill(peer.pid, SIGKILL), 0); /* connected: it is this monitor */
+    close(fd);
+    AWAIT("i-mon", exited, 1);
+    assert_int_equal(WTERMSIG(seen_of(S("i-mon"))->exit.status), SIGKILL);
+    must_remove("i-mon");
+    assert_same_census(before);
 }
 
 struct side {
@@ -810,16 +906,18 @@ int main(void)
         cmocka_unit_test(cloud_config_is_named_in_the_console),
         cmocka_unit_test(machines_of_a_vpc_reach_each_other_and_nothing_else),
         cmocka_unit_test(exec_answers_with_the_commands_status),
+        cmocka_unit_test(exec_passes_input_and_signals),
         cmocka_unit_test(a_machine_is_confined),
         cmocka_unit_test(the_guests_poweroff_and_reboot_are_reported),
         cmocka_unit_test(stop_gives_grace_and_reboot_keeps_the_disk),
-        cmocka_unit_test(a_machine_out_of_memory_says_so),
+        cmocka_unit_test(a_command_out_of_memory_ends_and_the_machine_lives),
         cmocka_unit_test(the_host_image_has_bash_and_no_secrets),
         cmocka_unit_test(a_later_server_adopts_what_runs),
         cmocka_unit_test(an_end_that_no_server_saw_is_told_to_the_next),
         cmocka_unit_test(a_console_keeps_its_last_mebibyte),
         cmocka_unit_test(without_user_namespaces_a_machine_runs_with_a_containers_rights),
         cmocka_unit_test(a_dead_owners_machines_are_reaped),
+        cmocka_unit_test(a_monitor_killed_by_hand_takes_its_machine_along),
         cmocka_unit_test(twenty_start_side_by_side),
         cmocka_unit_test(a_machine_removed_leaves_nothing),
         cmocka_unit_test(a_refused_spec_changes_nothing),

@@ -5,7 +5,9 @@
  *
  * A workload goes: ensure (its processes exist, its interfaces are made) → event READY when the guest's init has
  * reported → event BOOTED when its first boot has finished (user data run) → event EXITED. A driver tells
- * what happens by itself through its event sink, from any thread, at most once each.
+ * what happens by itself through its event sink, from any thread, at most once each: an end that stop, reboot,
+ * remove or close brought about is no event, and a guest that asked for a reboot is not started again by the driver. A
+ * sink must not call the driver.
  *
  * Everything is level-triggered: ensure of what runs already changes nothing and returns 0; stop and remove
  * of what is gone succeed.
@@ -96,8 +98,11 @@ struct workload_driver {
     const char *name; /* "native" */
     unsigned capabilities;
 
-    /* Starts it, with an interface for each in the spec. Returns when its init has been told to go, not when it is
-     * ready. */
+    /*
+     * Starts it, with an interface for each in the spec. Returns when its init has been told to go; a driver whose init
+     * is its own may wait for READY, so that what keeps it from starting is this call's error. READY may be told before
+     * it returns.
+     */
     int (*ensure)(void *cookie, const struct workload_spec *spec, struct err *err);
     /* Asks init to end, kills after grace_ms (0: at once). Its disk and interface addresses stay reserved; processes
      * and links are gone on return. */
