@@ -168,7 +168,6 @@ static const char *encode(const struct service *service, const struct operation 
 {
     const struct shape *output = operation->output == NO_SHAPE ? NULL : &service->shapes[operation->output];
     void *structure = output ? arena_alloc(arena, output->size) : NULL;
-    AUTO_BUF content = BUF_INIT;
 
     while (leaves.len) {
         struct str line = str_cut(&leaves, '\n'), path = str_cut(&line, ' ');
@@ -180,9 +179,10 @@ static const char *encode(const struct service *service, const struct operation 
             return arena_printf(arena, "no such path: " STR_FMT, STR_ARG(path)).p;
         leaves = str_skip(leaves, (size_t)len);
     }
+    codec_begin(service, operation, S("request-1"), out);
     if (output)
-        codec_content(service, output, structure, &content);
-    codec_answer(service, operation, buf_str(&content), S("request-1"), out);
+        codec_content(service, output, structure, out);
+    codec_end(service, operation, S("request-1"), out);
     return NULL;
 }
 
