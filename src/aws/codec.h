@@ -10,9 +10,11 @@
 
 /* The members of a structure, as the protocol writes them. */
 void codec_content(const struct service *service, const struct shape *shape, const void *structure, struct buf *out);
-/* An answer: the envelope around `content`. */
-void codec_answer(const struct service *service, const struct operation *operation, struct str content, struct str request_id,
-                  struct buf *body);
-void codec_error(const struct service *service, const struct aws_error *error, struct str message, struct str request_id,
+/* An answer: its envelope's beginning, the output's content (by codec_content, or kept), its end. */
+void codec_begin(const struct service *service, const struct operation *operation, struct str request_id,
                  struct buf *body);
+void codec_end(const struct service *service, const struct operation *operation, struct str request_id,
+               struct buf *body);
+void codec_error(const struct service *service, const struct aws_error *error, struct str message,
+                 struct str request_id, struct buf *body);
 struct str codec_content_type(const struct service *service);

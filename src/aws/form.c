@@ -63,7 +63,8 @@ int form_parse(struct arena *arena, struct str text, struct form *form, struct e
         if (!decode(name, room, &pair.name) || !decode(value, room + name.len, &pair.value))
             return err_aws(err, &AWS_MALFORMED_QUERY_STRING, "The query string contains a syntax error.");
         if (!str_is_utf8(pair.name) || !str_is_utf8(pair.value))
-            return err_aws(err, &AWS_MALFORMED_QUERY_STRING, "The query string contains a value that is not valid UTF-8.");
+            return err_aws(err, &AWS_MALFORMED_QUERY_STRING,
+                           "The query string contains a value that is not valid UTF-8.");
         room += name.len + value.len;
         add(arena, form, pair);
     }

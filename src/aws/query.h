@@ -12,5 +12,5 @@
  * Fills `in`, a zeroed struct of the operation's input shape. Action, Version and what signs a request are
  * passed over. Raises UnknownParameter, InvalidParameterValue (text that is no number …), MalformedQueryString.
  */
-int query_decode(const struct service *service, const struct operation *operation, struct form *form, struct arena *arena,
-                 void *in, struct err *err);
+int query_decode(const struct service *service, const struct operation *operation, struct form *form,
+                 struct arena *arena, void *in, struct err *err);

@@ -66,7 +66,8 @@ static int compare_names(const void *left, const void *right)
     }
 }
 
-/* Equal names keep the order in which they came: qsort is a merge sort in glibc only until 2.37, so say it by address. */
+/* Equal names keep the order in which they came: qsort is a merge sort in glibc only until 2.37, so say it by address.
+ */
 static int compare_pairs(const void *left, const void *right)
 {
     const struct form_pair *a = left, *b = right;
@@ -196,7 +197,8 @@ static int decode_value(struct decoder *d, const struct shape *shape, struct spa
         r = decode_struct(d, shape, group, p);
     else if (shape->kind == SHAPE_LIST)
         r = decode_list(d, shape, group, p);
-    else if (shape->kind != SHAPE_STRUCT && ends_here(&group) && ends_here(&(struct span){group.end - 1, group.end, group.skip}))
+    else if (shape->kind != SHAPE_STRUCT && ends_here(&group) &&
+             ends_here(&(struct span){group.end - 1, group.end, group.skip}))
         r = decode_scalar(d, shape, group.end - 1, p); /* given twice: the last counts */
     else
         r = unknown(d, group.at->name);
@@ -271,8 +273,8 @@ static int decode_struct(struct decoder *d, const struct shape *shape, struct sp
 /* What names and signs a request is no parameter of it. */
 static bool is_envelope(struct str name)
 {
-    static const char *const names[] = {"Action",    "Version",   "AWSAccessKeyId",  "Signature",    "SignatureMethod",
-                                        "Timestamp", "Expires",   "SignatureVersion", "SecurityToken"};
+    static const char *const names[] = {"Action",    "Version", "AWSAccessKeyId",   "Signature",    "SignatureMethod",
+                                        "Timestamp", "Expires", "SignatureVersion", "SecurityToken"};
 
     if (str_starts(name, S("X-Amz-")))
         return true;
@@ -282,8 +284,8 @@ static bool is_envelope(struct str name)
     return false;
 }
 
-int query_decode(const struct service *service, const struct operation *operation, struct form *form, struct arena *arena,
-                 void *in, struct err *err)
+int query_decode(const struct service *service, const struct operation *operation, struct form *form,
+                 struct arena *arena, void *in, struct err *err)
 {
     struct decoder d = {service, arena, err, 0};
     size_t kept = 0;

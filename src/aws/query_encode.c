@@ -6,8 +6,37 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/*
+ * Does any of the eight bytes need more than a copy: & < > " or a control byte? Exact below the first such byte,
+ * which is all that is asked. The usual tricks of bits: a byte is zero, or less than 32, when its borrow shows.
+ */
+static bool needs_care(uint64_t x)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t low = (x - ones * 0x20) & ~x, amp = x ^ ones * '&', less = x ^ ones * '<', more = x ^ ones * '>',
+             quote = x ^ ones * '"';
+
+    low |= ((amp - ones) & ~amp) | ((less - ones) & ~less) | ((more - ones) & ~more) | ((quote - ones) & ~quote);
+    return low & tops;
+}
+
+static bool is_plain(struct str s)
+{
+    size_t i = 0;
+    uint64_t x;
+
+    for (; i + 8 <= s.len; i += 8) {
+        memcpy(&x, s.p + i, 8);
+        if (needs_care(x))
+            return false;
+    }
+    x = 0x2020202020202020u;
+    memcpy(&x, s.p + i, s.len - i);
+    return !needs_care(x);
+}
+
 /* XML's own characters become references; what XML 1.0 cannot hold becomes U+FFFD. */
-static void put_text(struct buf *body, struct str s)
+static void put_escaped(struct buf *body, struct str s)
 {
     size_t from = 0;
 
@@ -30,6 +59,14 @@ static void put_text(struct buf *body, struct str s)
     buf_append(body, (struct str){s.p + from, s.len - from});
 }
 
+static void put_text(struct buf *body, struct str s)
+{
+    if (is_plain(s))
+        buf_append(body, s);
+    else
+        put_escaped(body, s);
+}
+
 static void put_open(struct buf *body, struct str name)
 {
     char *p = buf_reserve(body, name.len + 2);
@@ -49,6 +86,29 @@ static void put_close(struct buf *body, struct str name)
     memcpy(p + 2, name.p, name.len);
     p[name.len + 2] = '>';
     body->len += name.len + 3;
+}
+
+/* <name>text</name> in one piece: most of what an answer is made of. */
+static void put_element(struct buf *body, struct str name, struct str text)
+{
+    char *p;
+
+    if (!is_plain(text)) {
+        put_open(body, name);
+        put_escaped(body, text);
+        put_close(body, name);
+        return;
+    }
+    p = buf_reserve(body, 2 * name.len + text.len + 5);
+    body->len += 2 * name.len + text.len + 5;
+    *p++ = '<';
+    p = mempcpy(p, name.p, name.len);
+    *p++ = '>';
+    p = mempcpy(p, text.p, text.len);
+    *p++ = '<';
+    *p++ = '/';
+    p = mempcpy(p, name.p, name.len);
+    *p = '>';
 }
 
 static void put_int(struct buf *body, int64_t value)
@@ -93,7 +153,8 @@ static void put_time(struct buf *body, int64_t ms)
 
 static void put_struct(const struct service *service, const struct shape *shape, const void *p, struct buf *body);
 
-static void put_list(const struct service *service, const struct shape *shape, const struct any_list *list, struct buf *body);
+static void put_list(const struct service *service, const struct shape *shape, const struct any_list *list,
+                     struct buf *body);
 
 static void put_value(const struct service *service, const struct shape *shape, const void *p, struct buf *body)
 {
@@ -126,8 +187,8 @@ static void put_value(const struct service *service, const struct shape *shape, 
     }
 }
 
-static void put_items(const struct service *service, const struct shape *shape, const struct any_list *list, struct str name,
-                      struct buf *body)
+static void put_items(const struct service *service, const struct shape *shape, const struct any_list *list,
+                      struct str name, struct buf *body)
 {
     const struct shape *element = &service->shapes[shape->element];
 
@@ -138,7 +199,8 @@ static void put_items(const struct service *service, const struct shape *shape, 
     }
 }
 
-static void put_list(const struct service *service, const struct shape *shape, const struct any_list *list, struct buf *body)
+static void put_list(const struct service *service, const struct shape *shape, const struct any_list *list,
+                     struct buf *body)
 {
     put_items(service, shape, list, service_name(service, shape->item), body);
 }
@@ -152,19 +214,39 @@ static void put_nothing(const struct shape *shape, struct buf *body)
         buf_byte(body, '0');
 }
 
+/*
+ * Every kind but the numbers and times begins with a pointer that is NULL when it is absent; those hold their flag
+ * behind the value. This is asked of every member of every answer, so it does without a switch.
+ */
+static inline bool is_present(const struct shape *shape, const char *at)
+{
+    return shape->kind <= SHAPE_BLOB ? *(const void *const *)at != NULL : shape_present(shape, at);
+}
+
 static void put_struct(const struct service *service, const struct shape *shape, const void *p, struct buf *body)
 {
     const struct member *member = service->members + shape->first, *end = member + shape->count;
 
+    if (shape->flags & SHAPE_KEPT) {
+        struct str kept = *(const struct str *)((const char *)p + end[-1].offset);
+        if (kept.p) {
+            buf_append(body, kept);
+            return;
+        }
+    }
     for (; member < end; member++) {
         const struct shape *inner = &service->shapes[member->shape];
         const char *at = (const char *)p + member->offset;
-        bool present = shape_present(inner, at);
+        bool present = is_present(inner, at);
         struct str name;
 
         if (!(present || (member->flags & MEMBER_ALWAYS)) || (member->flags & MEMBER_PRIVATE))
             continue;
         name = service_name(service, member->out);
+        if (inner->kind == SHAPE_STRING) {
+            put_element(body, name, *(const struct str *)at);
+            continue;
+        }
         if (inner->flags & SHAPE_FLATTENED) {
             put_items(service, inner, (const struct any_list *)at, name, body);
             continue;
@@ -190,58 +272,45 @@ static void put_root(struct buf *body, struct str operation, const char *xmlns)
     buf_append(body, S("\">"));
 }
 
-static void put_element(struct buf *body, struct str name, struct str text)
-{
-    put_open(body, name);
-    put_text(body, text);
-    put_close(body, name);
-}
-
-/* The ec2 protocol puts the request's id first and the members beside it; an operation without output answers <return>. */
-static void answer_ec2(const struct operation *operation, struct str content, struct str request_id, struct buf *body)
-{
-    put_element(body, S("requestId"), request_id);
-    if (operation->output == NO_SHAPE)
-        buf_append(body, S("<return>true</return>"));
-    else
-        buf_append(body, content);
-}
-
-static void answer_query(const struct service *service, const struct operation *operation, struct str content,
-                         struct str request_id, struct buf *body)
-{
-    struct str result = service_name(service, operation->result);
-
-    if (operation->output != NO_SHAPE) {
-        if (result.len)
-            put_open(body, result);
-        buf_append(body, content);
-        if (result.len)
-            put_close(body, result);
-    }
-    buf_append(body, S("<ResponseMetadata>"));
-    put_element(body, S("RequestId"), request_id);
-    buf_append(body, S("</ResponseMetadata>"));
-}
-
 void codec_content(const struct service *service, const struct shape *shape, const void *structure, struct buf *out)
 {
     put_struct(service, shape, structure, out);
 }
 
-void codec_answer(const struct service *service, const struct operation *operation, struct str content, struct str request_id,
-                  struct buf *body)
+/*
+ * The ec2 protocol puts the request's id first and the members beside it, and an operation without output answers
+ * <return>; the query protocol wraps the members in a result and puts the id behind them.
+ */
+void codec_begin(const struct service *service, const struct operation *operation, struct str request_id,
+                 struct buf *body)
 {
-    struct str name = service_name(service, operation->name);
+    struct str result = service_name(service, operation->result);
 
-    buf_reserve(body, content.len + 512);
-    put_root(body, name, service->xmlns);
-    if (service->protocol == PROTOCOL_EC2)
-        answer_ec2(operation, content, request_id, body);
-    else
-        answer_query(service, operation, content, request_id, body);
+    put_root(body, service_name(service, operation->name), service->xmlns);
+    if (service->protocol == PROTOCOL_QUERY) {
+        if (result.len)
+            put_open(body, result);
+        return;
+    }
+    put_element(body, S("requestId"), request_id);
+    if (operation->output == NO_SHAPE)
+        buf_append(body, S("<return>true</return>"));
+}
+
+void codec_end(const struct service *service, const struct operation *operation, struct str request_id,
+               struct buf *body)
+{
+    struct str result = service_name(service, operation->result);
+
+    if (service->protocol == PROTOCOL_QUERY) {
+        if (result.len)
+            put_close(body, result);
+        buf_append(body, S("<ResponseMetadata>"));
+        put_element(body, S("RequestId"), request_id);
+        buf_append(body, S("</ResponseMetadata>"));
+    }
     buf_append(body, S("</"));
-    buf_append(body, name);
+    buf_append(body, service_name(service, operation->name));
     buf_append(body, S("Response>"));
 }
 
@@ -255,9 +324,11 @@ static void error_ec2(const struct aws_error *error, struct str message, struct 
     buf_append(body, S("</Response>"));
 }
 
-static void error_query(const char *xmlns, const struct aws_error *error, struct str message, struct str request_id, struct buf *body)
+static void error_query(const char *xmlns, const struct aws_error *error, struct str message, struct str request_id,
+                        struct buf *body)
 {
-    buf_printf(body, "<ErrorResponse xmlns=\"%s\"><Error><Type>%s</Type>", xmlns, error->status < 500 ? "Sender" : "Receiver");
+    buf_printf(body, "<ErrorResponse xmlns=\"%s\"><Error><Type>%s</Type>", xmlns,
+               error->status < 500 ? "Sender" : "Receiver");
     put_element(body, S("Code"), str_of(error->code));
     put_element(body, S("Message"), message);
     buf_append(body, S("</Error>"));
@@ -265,8 +336,8 @@ static void error_query(const char *xmlns, const struct aws_error *error, struct
     buf_append(body, S("</ErrorResponse>"));
 }
 
-void codec_error(const struct service *service, const struct aws_error *error, struct str message, struct str request_id,
-                 struct buf *body)
+void codec_error(const struct service *service, const struct aws_error *error, struct str message,
+                 struct str request_id, struct buf *body)
 {
     buf_append(body, prolog);
     if (service->protocol == PROTOCOL_EC2)

@@ -77,7 +77,8 @@ static size_t aligned(size_t size)
     return (size + 7) & ~(size_t)7;
 }
 
-/* Bytes that hang on the value at p. A structure as a member is a pointer, as an item it lies inline: `p` is the struct itself. */
+/* Bytes that hang on the value at p. A structure as a member is a pointer, as an item it lies inline: `p` is the struct
+ * itself. */
 static size_t value_size(const struct service *service, const struct shape *shape, const void *p)
 {
     const struct any_list *list = p;
@@ -197,7 +198,8 @@ void shape_copy(const struct service *service, const struct shape *shape, const 
     }
 }
 
-void *shape_copy_to_arena(const struct service *service, const struct shape *shape, const void *from, struct arena *arena)
+void *shape_copy_to_arena(const struct service *service, const struct shape *shape, const void *from,
+                          struct arena *arena)
 {
     char *block = arena_alloc(arena, aligned(shape->size) + shape_copy_size(service, shape, from));
     char *at = block + aligned(shape->size);
@@ -214,9 +216,11 @@ struct str shape_text(const struct shape *shape, const void *p, char out[SHAPE_T
         return *(const struct str *)p;
     case SHAPE_INT:
     case SHAPE_LONG:
-        return (struct str){out, (size_t)snprintf(out, SHAPE_TEXT_SIZE, "%lld", (long long)((const struct opt_int *)p)->value)};
+        return (struct str){
+            out, (size_t)snprintf(out, SHAPE_TEXT_SIZE, "%lld", (long long)((const struct opt_int *)p)->value)};
     case SHAPE_DOUBLE:
-        return (struct str){out, (size_t)snprintf(out, SHAPE_TEXT_SIZE, "%.17g", ((const struct opt_double *)p)->value)};
+        return (struct str){out,
+                            (size_t)snprintf(out, SHAPE_TEXT_SIZE, "%.17g", ((const struct opt_double *)p)->value)};
     case SHAPE_BOOL:
         return ((const struct opt_bool *)p)->value ? S("true") : S("false");
     case SHAPE_TIME:

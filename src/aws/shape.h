@@ -64,6 +64,7 @@ enum member_flag {
 
 enum shape_flag {
     SHAPE_FLATTENED = 1, /* a list without an element around its items (query protocol) */
+    SHAPE_KEPT = 2,      /* a structure whose last member, if set, is its content, encoded already */
 };
 
 typedef uint32_t name_ref; /* a name in the model's pool */
@@ -71,21 +72,21 @@ typedef uint32_t name_ref; /* a name in the model's pool */
 struct shape {
     name_ref name;
     uint8_t kind, flags;
-    uint16_t size;       /* bytes of its C type, as a list's item */
-    uint16_t count;      /* members of a structure, values of an enum */
-    uint16_t element;    /* a list's item: index in shapes */
-    uint32_t first;      /* a structure: its first member; an enum: its first value */
-    name_ref item;       /* a list: its item's name on the wire */
-    uint16_t range;      /* index in ranges; 0: none */
+    uint16_t size;    /* bytes of its C type, as a list's item */
+    uint16_t count;   /* members of a structure, values of an enum */
+    uint16_t element; /* a list's item: index in shapes */
+    uint32_t first;   /* a structure: its first member; an enum: its first value */
+    name_ref item;    /* a list: its item's name on the wire */
+    uint16_t range;   /* index in ranges; 0: none */
 };
 
 struct member {
-    name_ref name;     /* as in the model: what messages say */
-    name_ref in, out;  /* on the wire: in a request, in an answer */
-    uint16_t shape;    /* index in shapes */
-    uint16_t offset;   /* bytes into the struct */
-    uint16_t flags;    /* enum member_flag */
-    uint16_t by_in;    /* the struct's n-th member in the order of `in`: index relative to its first */
+    name_ref name;    /* as in the model: what messages say */
+    name_ref in, out; /* on the wire: in a request, in an answer */
+    uint16_t shape;   /* index in shapes */
+    uint16_t offset;  /* bytes into the struct */
+    uint16_t flags;   /* enum member_flag */
+    uint16_t by_in;   /* the struct's n-th member in the order of `in`: index relative to its first */
 };
 
 struct range {
@@ -102,23 +103,23 @@ enum { NO_MEMBER = 0xffff, NO_SHAPE = 0xffff };
 
 struct operation {
     name_ref name;
-    uint16_t input, output;   /* shapes; NO_SHAPE: none */
-    name_ref result;          /* query protocol: the element around the answer */
-    uint16_t dry_run;         /* input's members, relative to its first; NO_MEMBER: none */
+    uint16_t input, output; /* shapes; NO_SHAPE: none */
+    name_ref result;        /* query protocol: the element around the answer */
+    uint16_t dry_run;       /* input's members, relative to its first; NO_MEMBER: none */
     uint16_t client_token;
     uint16_t tag_specifications;
-    uint16_t handler;         /* index in the service's handlers; 0: not built */
+    uint16_t handler; /* index in the service's handlers; 0: not built */
 };
 
 struct service {
-    const char *id;           /* "ec2": SigV4's name and ours */
-    const char *version;      /* "2016-11-15" */
-    const char *xmlns;        /* of an answer */
+    const char *id;      /* "ec2": SigV4's name and ours */
+    const char *version; /* "2016-11-15" */
+    const char *xmlns;   /* of an answer */
     enum protocol protocol;
-    const char *pool;         /* names: a byte of length, the bytes, NUL */
+    const char *pool; /* names: a byte of length, the bytes, NUL */
     const struct shape *shapes;
     const struct member *members;
-    const name_ref *enums;    /* values, sorted within an enum */
+    const name_ref *enums; /* values, sorted within an enum */
     const struct range *ranges;
     const struct operation *operations; /* sorted by name */
     operation_handler *const *handlers;
@@ -144,9 +145,11 @@ bool shape_present(const struct shape *shape, const void *p);
  */
 size_t shape_copy_size(const struct service *service, const struct shape *shape, const void *from);
 void shape_copy(const struct service *service, const struct shape *shape, const void *from, void *to, char **at);
-void *shape_copy_to_arena(const struct service *service, const struct shape *shape, const void *from, struct arena *arena);
+void *shape_copy_to_arena(const struct service *service, const struct shape *shape, const void *from,
+                          struct arena *arena);
 
-/* A member's value as text, as filters compare it: true, 8080, 2026-11-25T12:44:00.000Z. `out` holds what is not stored as text. */
+/* A member's value as text, as filters compare it: true, 8080, 2026-11-25T12:44:00.000Z. `out` holds what is not stored
+ * as text. */
 enum { SHAPE_TEXT_SIZE = 40 };
 struct str shape_text(const struct shape *shape, const void *p, char out[SHAPE_TEXT_SIZE]);
 

@@ -6,17 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-char *buf_reserve(struct buf *buf, size_t more)
+void buf_grow(struct buf *buf, size_t more)
 {
-    if (buf->capacity - buf->len < more) {
-        size_t capacity = buf->capacity ? buf->capacity : 256;
+    size_t capacity = buf->capacity ? buf->capacity : 256;
 
-        while (capacity - buf->len < more)
-            capacity *= 2;
-        buf->p = mem_resize(buf->p, capacity);
-        buf->capacity = capacity;
-    }
-    return buf->p + buf->len;
+    while (capacity - buf->len < more)
+        capacity *= 2;
+    buf->p = mem_resize(buf->p, capacity);
+    buf->capacity = capacity;
 }
 
 void buf_printf(struct buf *buf, const char *format, ...)

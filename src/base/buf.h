@@ -12,11 +12,19 @@ struct buf {
 
 #define BUF_INIT ((struct buf){0})
 
-char *buf_reserve(struct buf *buf, size_t more); /* room for `more` bytes behind len; where they start */
+void buf_grow(struct buf *buf, size_t more);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_drop(struct buf *buf, size_t n); /* its first n bytes */
 void buf_free(struct buf *buf);
 #define AUTO_BUF __attribute__((cleanup(buf_free))) struct buf
+
+/* Room for `more` bytes behind len; where they start. */
+static inline char *buf_reserve(struct buf *buf, size_t more)
+{
+    if (buf->capacity - buf->len < more)
+        buf_grow(buf, more);
+    return buf->p + buf->len;
+}
 
 static inline void buf_append(struct buf *buf, struct str s)
 {

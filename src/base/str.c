@@ -176,13 +176,22 @@ bool str_is_utf8(struct str s)
     return true;
 }
 
-/* FNV-1a over words would be faster, but ids are 20 bytes: a multiply a byte is a few nanoseconds. */
+/* Eight bytes a step: multiply, fold. Good enough for ids and names; not for keys that an enemy picks from outside at will. */
 uint64_t str_hash(struct str s)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    const uint64_t multiplier = 0x9e3779b97f4a7c15u;
+    uint64_t h = s.len * multiplier, word;
+    size_t i = 0;
 
-    for (size_t i = 0; i < s.len; i++)
-        h = (h ^ (unsigned char)s.p[i]) * 0x100000001b3u;
+    for (; i + 8 <= s.len; i += 8) {
+        memcpy(&word, s.p + i, 8);
+        h = (h ^ word) * multiplier;
+        h ^= h >> 29;
+    }
+    word = 0;
+    if (s.len > i)
+        memcpy(&word, s.p + i, s.len - i);
+    h = (h ^ word) * multiplier;
     return h ^ (h >> 32);
 }
 

@@ -8,6 +8,7 @@
 #include "services/ec2/default_world.h"
 #include "services/services.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -49,6 +50,8 @@ int serve_main(int argc, char **argv)
     struct err err = ERR_INIT;
 
     signal(SIGPIPE, SIG_IGN);
+    mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    mallopt(M_TRIM_THRESHOLD, 32 << 20);
     if (start(S("127.0.0.1:4566"), &err) < 0) {
         log_error("%s", err.text);
         return 1;

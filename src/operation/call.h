@@ -25,10 +25,10 @@ struct engine {
     struct store *store;
     struct work_pool *pool;
     struct parking *parking;
-    struct str account, region;     /* where the caller names none */
-    struct str backend;             /* "native", "none" …: where machines run */
-    struct str backend_reason;      /* why there are none; empty if there are */
-    struct str default_image;       /* HAAR_EC2_IMAGE: what an unknown AMI boots; absent: unknown AMIs are refused */
+    struct str account, region; /* where the caller names none */
+    struct str backend;         /* "native", "none" …: where machines run */
+    struct str backend_reason;  /* why there are none; empty if there are */
+    struct str default_image;   /* HAAR_EC2_IMAGE: what an unknown AMI boots; absent: unknown AMIs are refused */
     /* A machine's console, its last `limit` bytes; on a worker. NULL: there are no machines. */
     int (*console)(void *cookie, struct str instance_id, size_t limit, struct buf *out, struct err *err);
     void *console_cookie;
@@ -49,7 +49,7 @@ struct call {
     struct str account, region, access_key;
     struct str source_ip;
     struct arena *arena;
-    struct tx *tx;           /* valid in handler and finish only */
+    struct tx *tx; /* valid in handler and finish only */
     struct world *world;
     char request_id[ID_UUID_SIZE];
     const void *in;
@@ -61,15 +61,16 @@ struct call {
     void (*done)(struct call *call, int r, struct err *err);
     void *cookie;
 
-    struct call_job *job;    /* CALL_LATER's */
-    struct str token_body;   /* a replay: the answer's content as it was */
+    struct call_job *job;  /* CALL_LATER's */
+    struct str token_body; /* a replay: the answer's content as it was */
 };
 
 /*
- * For a handler to return: runs `run(job)` on a worker, then `finish` on the loop, in a new transaction. finish frees the
- * job; with call NULL it does only that (the caller has left).
+ * For a handler to return: runs `run(job)` on a worker, then `finish` on the loop, in a new transaction. finish frees
+ * the job; with call NULL it does only that (the caller has left).
  */
-int call_later(struct call *call, void (*run)(void *job), int (*finish)(struct call *call, void *job, struct err *err), void *job);
+int call_later(struct call *call, void (*run)(void *job), int (*finish)(struct call *call, void *job, struct err *err),
+               void *job);
 
 /* Holds the answer until the record is settled, 500 ms at most. */
 void call_wait_for(struct call *call, uint16_t kind, struct str id, bool (*settled)(const void *record));

@@ -4,6 +4,7 @@
 #include "errors.h"
 #include "operation/call.h"
 #include "operation/filter.h"
+#include "operation/kept.h"
 #include "operation/page.h"
 
 #include <stdint.h>
@@ -17,6 +18,7 @@ struct describe {
     struct filter_set filters;
     char *views; /* what matched, inline */
     size_t count, capacity, limit;
+    size_t expected; /* how many there may be, at first */
     void *scratch; /* a source's view before it is known to match */
     struct err *err;
 };
@@ -31,7 +33,7 @@ static const void *member_at(const void *structure, uint16_t offset)
 static void *next_view(struct describe *d)
 {
     if (d->count == d->capacity) {
-        size_t capacity = d->capacity ? d->capacity * 2 : 4;
+        size_t capacity = d->capacity ? d->capacity * 2 : d->expected;
         char *views = arena_alloc_array(d->call->arena, d->size, capacity);
         if (d->count)
             memcpy(views, d->views, d->count * d->size);
@@ -41,12 +43,33 @@ static void *next_view(struct describe *d)
     return d->views + d->count * d->size;
 }
 
+/* Adds a view whose encoding is kept, made now if need be: its other members are the record's own only. */
+static int add_kept(struct describe *d, const void *record)
+{
+    struct str text = kept_find(d->call, d->kind, record);
+    void *view = next_view(d);
+    int r = 0;
+
+    if (text.p) {
+        memcpy(view, record, d->size);
+    } else {
+        r = resource_view(d->call, d->kind, record, view, d->err);
+        if (r == 0)
+            text = kept_add(d->call, d->kind, record, view);
+    }
+    *(struct str *)((char *)view + d->resource->encoded) = text;
+    d->count++;
+    return r;
+}
+
 /* Adds the record if it matches. */
 static int consider(struct describe *d, const void *record)
 {
     void *view;
     int r;
 
+    if (d->resource->kept_while && !d->filters.count)
+        return add_kept(d, record);
     if (!d->resource->derive && !filter_matches(&d->filters, record))
         return 0;
     view = next_view(d);
@@ -70,7 +93,8 @@ static int note_missing(struct describe *d, const struct wanted *wanted)
     size_t count = 0;
 
     for (size_t i = 0; i < wanted->count; i++)
-        if (!wanted->found[i] && (d->resource->hidden_of == NO_KIND || !tx_get(d->call->tx, d->resource->hidden_of, wanted->ids[i])))
+        if (!wanted->found[i] &&
+            (d->resource->hidden_of == NO_KIND || !tx_get(d->call->tx, d->resource->hidden_of, wanted->ids[i])))
             missing[count++] = wanted->ids[i];
     return count ? resource_not_found(d->resource, missing, count, d->err) : 0;
 }
@@ -157,17 +181,23 @@ static int by_page(struct describe *d, struct str token, struct str *ret_token)
     return r;
 }
 
-int resource_select(struct call *call, uint16_t kind, const void *in, struct any_list *ret, struct str *ret_next, struct err *err)
+int resource_select(struct call *call, uint16_t kind, const void *in, struct any_list *ret, struct str *ret_next,
+                    struct err *err)
 {
     const struct resource *row = &ec2_resources[kind];
-    struct describe d = {.call = call, .resource = row, .kind = kind, .err = err,
-                         .size = row->service->shapes[row->record].size, .limit = row->page ? row->page : SIZE_MAX};
+    struct describe d = {.call = call,
+                         .resource = row,
+                         .kind = kind,
+                         .err = err,
+                         .size = row->service->shapes[row->record].size,
+                         .limit = row->page ? row->page : SIZE_MAX};
     const struct any_list *ids = member_at(in, row->ids);
     const struct opt_int *max = member_at(in, row->max_results);
     int r = filter_compile(call->arena, row, member_at(in, row->request_filters), &d.filters, err);
 
     if (r < 0)
         return r;
+    d.expected = row->kept_while && !d.filters.count && !max->set && !ids->count ? tx_count(call->tx, kind) + 1 : 4;
     if (ids->count && max->set && row->ids_exclude_pages)
         return err_aws(err, &AWS_INVALID_PARAMETER_COMBINATION,
                        "The parameter maxResults cannot be used with ids of a %s in the same request", row->name);

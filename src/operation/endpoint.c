@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "errors.h"
+#include "operation/kept.h"
 #include "operation/operation.h"
 #include "operation/park.h"
 
@@ -64,7 +65,6 @@ static void refuse(struct exchange *x, const struct err *err)
 static void on_done(struct call *call, int r, struct err *err)
 {
     struct exchange *x = call->cookie;
-    struct buf content = BUF_INIT;
 
     x->body = x->request->answer;
     x->request->answer = BUF_INIT;
@@ -73,8 +73,7 @@ static void on_done(struct call *call, int r, struct err *err)
         call->waits = NULL;
     } else {
         x->status = 200;
-        codec_answer(call->service, call->operation, operation_content(call, &content), str_of(call->request_id), &x->body);
-        buf_free(&content);
+        operation_answer(call, &x->body);
     }
     x->parked = park(call, on_ready, x);
 }
@@ -122,7 +121,8 @@ static int identify(struct exchange *x, struct err *err)
     x->service = find_service(x->endpoint, scope.service);
     if (!x->service) {
         x->service = x->endpoint->config.services[0];
-        return err_aws(err, &AWS_NOT_IMPLEMENTED, "The service '" STR_FMT "' is not built yet.", STR_ARG(str_first(scope.service, 64)));
+        return err_aws(err, &AWS_NOT_IMPLEMENTED, "The service '" STR_FMT "' is not built yet.",
+                       STR_ARG(str_first(scope.service, 64)));
     }
     return 0;
 }
@@ -246,7 +246,7 @@ static void on_request(struct endpoint *endpoint, struct http_request *request, 
 {
     enum access_verdict verdict = access_check(endpoint->config.access, request);
 
-    store_collect(endpoint->config.engine->store);
+    kept_trim();
     if (verdict != ACCESS_ALLOWED)
         answer_text(request, 403, access_text(verdict));
     else if (with_routes && on_route(endpoint, request))

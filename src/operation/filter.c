@@ -23,7 +23,8 @@ static const struct resource_filter *find(const struct resource *resource, struc
     return NULL;
 }
 
-static int compile_one(const struct resource *resource, const struct ec2_filter *filter, struct filter_test *test, struct err *err)
+static int compile_one(const struct resource *resource, const struct ec2_filter *filter, struct filter_test *test,
+                       struct err *err)
 {
     struct str name = filter->name;
     const struct resource_filter *row;
@@ -42,7 +43,8 @@ static int compile_one(const struct resource *resource, const struct ec2_filter 
     }
     row = find(resource, name);
     if (!row)
-        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "The filter '" STR_FMT "' is invalid", STR_ARG(str_first(name, 255)));
+        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "The filter '" STR_FMT "' is invalid",
+                       STR_ARG(str_first(name, 255)));
     test->kind = FILTER_PATH;
     test->path = row->path;
     return 0;
@@ -100,7 +102,8 @@ bool filter_matches(const struct filter_set *set, const void *record)
         struct filter_test *test = &set->tests[i];
         bool matches = test->kind == FILTER_PATH
                            ? shape_walk(set->resource->service, record, test->path, shape_value_matches, test)
-                           : tags_match(test, (const struct ec2_tag_list *)((const char *)record + set->resource->tags));
+                           : tags_match(test,
+                                        (const struct ec2_tag_list *)((const char *)record + set->resource->tags));
         if (!matches)
             return false;
     }

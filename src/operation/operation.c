@@ -36,7 +36,8 @@ static bool dry_run_asked(const struct call *call)
 
 static void begin(struct call *call)
 {
-    call->tx = tx_begin(call->engine->store, call->world, call->arena, service_name(call->service, call->operation->name));
+    call->tx = tx_begin(call->engine->store, call->world, call->arena,
+                        service_name(call->service, call->operation->name));
 }
 
 static void roll_back(struct call *call)
@@ -109,7 +110,8 @@ static void on_job_done(void *arg)
     conclude(call, r, &err);
 }
 
-int call_later(struct call *call, void (*run)(void *job), int (*finish)(struct call *call, void *job, struct err *err), void *job)
+int call_later(struct call *call, void (*run)(void *job), int (*finish)(struct call *call, void *job, struct err *err),
+               void *job)
 {
     call->job = mem_alloc(sizeof *call->job);
     *call->job = (struct call_job){call, run, finish, job};
@@ -134,7 +136,8 @@ static int handle(struct call *call, struct err *err)
 
 void operation_call(struct call *call)
 {
-    const struct shape *input = shape_at(call, call->operation->input), *output = shape_at(call, call->operation->output);
+    const struct shape *input = shape_at(call, call->operation->input),
+                       *output = shape_at(call, call->operation->output);
     struct err err = ERR_INIT;
     int r = 0;
 
@@ -165,13 +168,15 @@ void operation_cancel(struct call *call)
     call->job = NULL;
 }
 
-struct str operation_content(struct call *call, struct buf *buf)
+void operation_answer(struct call *call, struct buf *body)
 {
     const struct shape *output = shape_at(call, call->operation->output);
+    struct str request_id = str_of(call->request_id);
 
+    codec_begin(call->service, call->operation, request_id, body);
     if (call->token_body.p)
-        return call->token_body;
-    if (output)
-        codec_content(call->service, output, call->out, buf);
-    return buf_str(buf);
+        buf_append(body, call->token_body);
+    else if (output)
+        codec_content(call->service, output, call->out, body);
+    codec_end(call->service, call->operation, request_id, body);
 }

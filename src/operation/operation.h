@@ -4,11 +4,12 @@
 #include "aws/codec.h"
 #include "operation/call.h"
 
-/* Runs the call to its commit. call->done is called once, maybe before this returns; the answer may not leave yet: park.h. */
+/* Runs the call to its commit. call->done is called once, maybe before this returns; the answer may not leave yet:
+ * park.h. */
 void operation_call(struct call *call);
 
 /* Its caller has left: done will not be called, and the call may be freed. What it did stays done. */
 void operation_cancel(struct call *call);
 
-/* In done: the answer's content, in *buf or kept from an earlier call with the same client token. */
-struct str operation_content(struct call *call, struct buf *buf);
+/* In done: the whole answer, appended to *body. */
+void operation_answer(struct call *call, struct buf *body);

@@ -13,7 +13,8 @@ int page_start(struct call *call, struct str token, uint64_t *ret_position, stru
         return 0;
     if (token.len > 512 || !base64_decode(call->arena, token, &text) || !str_starts(text, name) ||
         !str_to_int(str_skip(text, name.len), &position) || position < 0)
-        return err_aws(err, &EC2_INVALID_PAGINATION_TOKEN, "The specified pagination token is not valid or is expired.");
+        return err_aws(err, &EC2_INVALID_PAGINATION_TOKEN,
+                       "The specified pagination token is not valid or is expired.");
     *ret_position = (uint64_t)position;
     return 0;
 }

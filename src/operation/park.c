@@ -99,7 +99,8 @@ static void on_change(void *cookie, const struct change *change)
         struct parked *parked = watch->parked;
 
         next = watch->next;
-        if (watch->kind != change->kind || change->number < parked->number || (change->new && !watch->settled(change->new)))
+        if (watch->kind != change->kind || change->number < parked->number ||
+            (change->new && !watch->settled(change->new)))
             continue;
         unwatch(watch);
         watch->settled = NULL;
@@ -134,7 +135,8 @@ static void add_watches(struct parked *parked, const struct call *call)
     parked->watches = mem_alloc(count * sizeof *parked->watches);
     for (const struct call_wait *wait = call->waits; wait; wait = wait->next) {
         struct watch *watch = &parked->watches[parked->watch_count++];
-        *watch = (struct watch){map_get(&parked->parking->watches, wait->id), parked, wait->kind, wait->id, wait->settled};
+        *watch = (struct watch){map_get(&parked->parking->watches, wait->id), parked, wait->kind, wait->id,
+                                wait->settled};
         map_put(&parked->parking->watches, watch->id, watch);
     }
     parked->left = count;

@@ -28,7 +28,8 @@ int resource_malformed(const struct resource *resource, struct str id, struct er
     id = str_first(id, 255);
     if (str_starts(id, str_of(resource->prefix)))
         return err_aws(err, resource->malformed, "Invalid id: \"" STR_FMT "\"", STR_ARG(id));
-    return err_aws(err, resource->malformed, "Invalid id: \"" STR_FMT "\" (expecting \"%s...\")", STR_ARG(id), resource->prefix);
+    return err_aws(err, resource->malformed, "Invalid id: \"" STR_FMT "\" (expecting \"%s...\")", STR_ARG(id),
+                   resource->prefix);
 }
 
 /* "The vpc ID '%s' does not exist", and for several "The vpc IDs 'a, b' do not exist". */
@@ -39,7 +40,8 @@ int resource_not_found(const struct resource *resource, const struct str *ids, s
 
     before = str_cut(&after, '%');
     if (count > 1 && (str_ends(before, S(" ID '")) || str_ends(before, S(" id '["))))
-        buf_printf(&out, STR_FMT "s" STR_FMT, STR_ARG(str_first(before, before.len - (before.p[before.len - 1] == '[' ? 3 : 2))),
+        buf_printf(&out, STR_FMT "s" STR_FMT,
+                   STR_ARG(str_first(before, before.len - (before.p[before.len - 1] == '[' ? 3 : 2))),
                    STR_ARG(str_skip(before, before.len - (before.p[before.len - 1] == '[' ? 3 : 2))));
     else
         buf_append(&out, before);
@@ -59,7 +61,8 @@ static int missing(const struct resource *resource, struct str id, struct err *e
     return resource_not_found(resource, &id, 1, err);
 }
 
-int resource_get(struct tx *tx, const struct resource *resource, uint16_t kind, struct str id, const void **ret, struct err *err)
+int resource_get(struct tx *tx, const struct resource *resource, uint16_t kind, struct str id, const void **ret,
+                 struct err *err)
 {
     const void *record = id.len ? tx_get(tx, kind, id) : NULL;
 
@@ -69,7 +72,8 @@ int resource_get(struct tx *tx, const struct resource *resource, uint16_t kind, 
     return 0;
 }
 
-int resource_edit(struct tx *tx, const struct resource *resource, uint16_t kind, struct str id, void **ret, struct err *err)
+int resource_edit(struct tx *tx, const struct resource *resource, uint16_t kind, struct str id, void **ret,
+                  struct err *err)
 {
     void *record = id.len ? tx_edit(tx, kind, id) : NULL;
 

@@ -25,9 +25,11 @@ static int check_tag(const struct ec2_tag *tag, struct err *err)
         return err_aws(err, &AWS_INVALID_PARAMETER_VALUE,
                        "Tag keys starting with 'aws:' are reserved for internal use");
     if (characters(tag->key) > MAX_KEY)
-        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "Tag key exceeds the maximum length of %d characters", MAX_KEY);
+        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "Tag key exceeds the maximum length of %d characters",
+                       MAX_KEY);
     if (characters(tag->value) > MAX_VALUE)
-        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "Tag value exceeds the maximum length of %d characters", MAX_VALUE);
+        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "Tag value exceeds the maximum length of %d characters",
+                       MAX_VALUE);
     return 0;
 }
 
@@ -43,7 +45,8 @@ int tags_check(const struct ec2_tag_list *tags, struct err *err)
                                STR_ARG(tags->items[i].key));
     }
     if (tags->count > MAX_TAGS)
-        return err_aws(err, &EC2_TAG_LIMIT_EXCEEDED, "You have reached the maximum number of tags allowed for this resource (%d).", MAX_TAGS);
+        return err_aws(err, &EC2_TAG_LIMIT_EXCEEDED,
+                       "You have reached the maximum number of tags allowed for this resource (%d).", MAX_TAGS);
     return 0;
 }
 
@@ -55,8 +58,8 @@ static struct ec2_tag *find(struct ec2_tag_list *tags, struct str key)
     return NULL;
 }
 
-int tags_merge(struct call *call, const struct ec2_tag_list *tags, const struct ec2_tag_list *more, struct ec2_tag_list *ret,
-               struct err *err)
+int tags_merge(struct call *call, const struct ec2_tag_list *tags, const struct ec2_tag_list *more,
+               struct ec2_tag_list *ret, struct err *err)
 {
     struct ec2_tag_list merged = {arena_array(call->arena, struct ec2_tag, tags->count + more->count), tags->count};
 
@@ -70,7 +73,8 @@ int tags_merge(struct call *call, const struct ec2_tag_list *tags, const struct 
         tag->value = more->items[i].value.p ? more->items[i].value : S("");
     }
     if (merged.count > MAX_TAGS)
-        return err_aws(err, &EC2_TAG_LIMIT_EXCEEDED, "You have reached the maximum number of tags allowed for this resource (%d).", MAX_TAGS);
+        return err_aws(err, &EC2_TAG_LIMIT_EXCEEDED,
+                       "You have reached the maximum number of tags allowed for this resource (%d).", MAX_TAGS);
     *ret = merged;
     return 0;
 }
@@ -96,7 +100,8 @@ int tags_specified(struct call *call, const struct ec2_tag_specification_list *s
         if (!specification->resource_type.p)
             return err_aws(err, &AWS_MISSING_PARAMETER, "Tag specification resource type must have a value");
         if (!among(specification->resource_type, type, also))
-            return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "'" STR_FMT "' is not a valid taggable resource type for this operation.",
+            return err_aws(err, &AWS_INVALID_PARAMETER_VALUE,
+                           "'" STR_FMT "' is not a valid taggable resource type for this operation.",
                            STR_ARG(specification->resource_type));
         if (specification->tags.count == 0)
             return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "Tag specification must have at least one tag");

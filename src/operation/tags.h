@@ -9,12 +9,12 @@
 struct ec2_tag_list;
 struct ec2_tag_specification_list;
 
-/* The tags that the request's TagSpecifications give to a new resource of `type` ("instance"); others' types pass when they are in
- * `also` (a list ending in NULL; may be NULL), else InvalidParameterValue. */
+/* The tags that the request's TagSpecifications give to a new resource of `type` ("instance"); others' types pass when
+ * they are in `also` (a list ending in NULL; may be NULL), else InvalidParameterValue. */
 int tags_specified(struct call *call, const struct ec2_tag_specification_list *specifications, const char *type,
                    const char *const *also, struct ec2_tag_list *ret, struct err *err);
 
 /* `tags` with `more` on top: a key that is there gets the new value. Result in the arena. */
-int tags_merge(struct call *call, const struct ec2_tag_list *tags, const struct ec2_tag_list *more, struct ec2_tag_list *ret,
-               struct err *err);
+int tags_merge(struct call *call, const struct ec2_tag_list *tags, const struct ec2_tag_list *more,
+               struct ec2_tag_list *ret, struct err *err);
 int tags_check(const struct ec2_tag_list *tags, struct err *err);

@@ -27,7 +27,8 @@ static struct str token_id(struct call *call)
     token = *(const struct str *)((const char *)call->in + member->offset);
     if (!token.len)
         return (struct str){0};
-    return call_printf(call, STR_FMT "/" STR_FMT, STR_ARG(service_name(call->service, call->operation->name)), STR_ARG(token));
+    return call_printf(call, STR_FMT "/" STR_FMT, STR_ARG(service_name(call->service, call->operation->name)),
+                       STR_ARG(token));
 }
 
 static int64_t parameters_hash(struct call *call)
@@ -51,8 +52,9 @@ int token_replay(struct call *call, struct err *err)
     if (!kept || kept->created.ms + keep_ms < time_now_ms())
         return 0;
     if (kept->parameters.value != parameters_hash(call))
-        return err_aws(err, &AWS_IDEMPOTENT_PARAMETER_MISMATCH,
-                       "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).");
+        return err_aws(
+            err, &AWS_IDEMPOTENT_PARAMETER_MISMATCH,
+            "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).");
     call->token_body = arena_str(call->arena, kept->content);
     return TOKEN_REPLAYED;
 }

@@ -34,7 +34,8 @@ static int bad_length(struct str name, size_t length, const struct range *range,
     bool low = (int64_t)length < range->min;
 
     return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "The parameter %s has length %zu; its %s length is %lld.",
-                   shown_name(name).text, length, low ? "minimum" : "maximum", (long long)(low ? range->min : range->max));
+                   shown_name(name).text, length, low ? "minimum" : "maximum",
+                   (long long)(low ? range->min : range->max));
 }
 
 static bool outside(const struct range *range, int64_t value)
@@ -42,9 +43,11 @@ static bool outside(const struct range *range, int64_t value)
     return value < range->min || value > range->max;
 }
 
-static int validate_value(const struct service *service, struct str name, const struct shape *shape, const void *p, struct err *err);
+static int validate_value(const struct service *service, struct str name, const struct shape *shape, const void *p,
+                          struct err *err);
 
-static int validate_text(const struct service *service, struct str name, const struct shape *shape, struct str text, struct err *err)
+static int validate_text(const struct service *service, struct str name, const struct shape *shape, struct str text,
+                         struct err *err)
 {
     const struct range *range = &service->ranges[shape->range];
 
@@ -56,8 +59,8 @@ static int validate_text(const struct service *service, struct str name, const s
     return 0;
 }
 
-static int validate_list(const struct service *service, struct str name, const struct shape *shape, const struct any_list *list,
-                         struct err *err)
+static int validate_list(const struct service *service, struct str name, const struct shape *shape,
+                         const struct any_list *list, struct err *err)
 {
     const struct shape *element = &service->shapes[shape->element];
 
@@ -73,7 +76,8 @@ static int validate_list(const struct service *service, struct str name, const s
     return 0;
 }
 
-static int validate_value(const struct service *service, struct str name, const struct shape *shape, const void *p, struct err *err)
+static int validate_value(const struct service *service, struct str name, const struct shape *shape, const void *p,
+                          struct err *err)
 {
     const struct range *range = &service->ranges[shape->range];
 
@@ -113,7 +117,8 @@ int validate_input(const struct service *service, const struct shape *shape, con
 
         if (!shape_present(inner, p)) {
             if (member->flags & MEMBER_REQUIRED)
-                return err_aws(err, &AWS_MISSING_PARAMETER, "The request must contain the parameter %s", shown_name(name).text);
+                return err_aws(err, &AWS_MISSING_PARAMETER, "The request must contain the parameter %s",
+                               shown_name(name).text);
             continue;
         }
         r = validate_value(service, name, inner, p, err);

@@ -21,10 +21,10 @@ struct machine {
     struct world *world;
     bool queued, present; /* present: the driver may have something of it */
     enum job_kind job;
-    int64_t generation;     /* of the record when the machine was last asked to run; 0: never */
-    int64_t reboots;        /* done, of that generation */
-    bool ready, booted;     /* what its init has reported since */
-    bool ended;             /* by itself, and how: */
+    int64_t generation; /* of the record when the machine was last asked to run; 0: never */
+    int64_t reboots;    /* done, of that generation */
+    bool ready, booted; /* what its init has reported since */
+    bool ended;         /* by itself, and how: */
     struct workload_exit exit;
 
     /* The job's own: input and outcome. Touched by the worker between work_run and done. */
@@ -554,7 +554,8 @@ static void observe(void *arg)
     struct adoption *adoption = arg;
     const struct workload_backend *backend = &adoption->all->backend;
 
-    adoption->r = backend->driver->observe(backend->cookie, &adoption->arena, &adoption->observed, &adoption->count, &adoption->err);
+    adoption->r = backend->driver->observe(backend->cookie, &adoption->arena, &adoption->observed, &adoption->count,
+                                           &adoption->err);
 }
 
 static struct world *world_of(struct instances *all, struct str id, int64_t *ret_generation, int64_t *ret_reboots)
@@ -581,7 +582,8 @@ static void adopt(struct instances *all, const struct workload_observed *observe
 {
     int64_t generation = 0, reboots = 0;
     struct world *world = world_of(all, observed->id, &generation, &reboots);
-    struct machine *machine = machine_of(all, world ? world : store_world(all->engine->store, all->engine->account, all->engine->region), observed->id);
+    struct machine *machine = machine_of(
+        all, world ? world : store_world(all->engine->store, all->engine->account, all->engine->region), observed->id);
 
     if (!machine)
         return;

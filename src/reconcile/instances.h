@@ -1,7 +1,7 @@
 /*
- * Instances: what the records say should be, against what the driver has. Reads the store's feed; an instance whose record and
- * machine differ gets a job on a worker, one at a time; what comes of it goes back as a transaction. Level-triggered: a
- * change that comes meanwhile is looked at when the job is done.
+ * Instances: what the records say should be, against what the driver has. Reads the store's feed; an instance whose
+ * record and machine differ gets a job on a worker, one at a time; what comes of it goes back as a transaction.
+ * Level-triggered: a change that comes meanwhile is looked at when the job is done.
  *
  *   record            machine wanted       when it is so
  *   pending           running              → running (its init has reported), booted (its user data has run)
@@ -23,7 +23,8 @@ struct instances;
 struct instances *instances_new(struct engine *engine);
 /* The sink for a driver that is made before it is given; events are taken from any thread. */
 struct workload_sink instances_sink(struct instances *instances);
-/* Begins: with a driver, asks it what runs and adopts that. `image`: what an instance boots ("host"). Call once, after the sink. */
+/* Begins: with a driver, asks it what runs and adopts that. `image`: what an instance boots ("host"). Call once, after
+ * the sink. */
 void instances_start(struct instances *instances, const struct workload_backend *backend, struct str image);
 /* No new jobs; done(arg) when the running ones have ended. */
 void instances_stop(struct instances *instances, void (*done)(void *arg), void *arg);

@@ -47,22 +47,23 @@ static bool parse_mac(struct str text, uint8_t mac[6])
     unsigned b[6];
     char z[18];
 
-    if (!str_to_z(text, z, sizeof z) || sscanf(z, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]) != 6)
+    if (!str_to_z(text, z, sizeof z) ||
+        sscanf(z, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]) != 6)
         return false;
     for (int i = 0; i < 6; i++)
         mac[i] = (uint8_t)b[i];
     return true;
 }
 
-static int interface_of(struct tx *tx, struct arena *arena, const struct ec2_network_interface *eni, struct workload_interface *out,
-                        struct err *err)
+static int interface_of(struct tx *tx, struct arena *arena, const struct ec2_network_interface *eni,
+                        struct workload_interface *out, struct err *err)
 {
     const struct ec2_subnet *subnet = subnet_peek(tx, eni->subnet_id);
     const struct ec2_vpc *vpc = vpc_peek(tx, eni->vpc_id);
     uint32_t network;
 
-    if (!subnet || !vpc || !cidr_parse(subnet->cidr_block, &network, &out->prefix) || !address_parse(eni->private_ip_address, &out->address) ||
-        !parse_mac(eni->mac_address, out->mac))
+    if (!subnet || !vpc || !cidr_parse(subnet->cidr_block, &network, &out->prefix) ||
+        !address_parse(eni->private_ip_address, &out->address) || !parse_mac(eni->mac_address, out->mac))
         return err_plain(err, "interface " STR_FMT " has no place in the network", STR_ARG(eni->network_interface_id));
     out->id = arena_str(arena, eni->network_interface_id);
     out->vpc_id = arena_str(arena, eni->vpc_id);
@@ -90,20 +91,21 @@ static int interfaces_of(struct tx *tx, struct arena *arena, struct str id, stru
     return r;
 }
 
-int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instance *instance, struct str image, struct workload_spec *spec,
-                     struct err *err)
+int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instance *instance, struct str image,
+                     struct workload_spec *spec, struct err *err)
 {
     const struct instance_type *type = instance_type_find(instance->instance_type);
     int r;
 
-    *spec = (struct workload_spec){.id = arena_str(arena, instance->instance_id), .image = arena_str(arena, image), .host_name = S("localhost")};
+    *spec = (struct workload_spec){
+        .id = arena_str(arena, instance->instance_id), .image = arena_str(arena, image), .host_name = S("localhost")};
     if (!type)
         return err_plain(err, "no instance type " STR_FMT, STR_ARG(instance->instance_type));
     spec->vcpus = (unsigned)(instance->cpu_options->core_count.value * instance->cpu_options->threads_per_core.value);
     spec->memory_bytes = (uint64_t)type->memory_mib << 20;
-    spec->console_note = arena_printf(arena, "haar: " STR_FMT " (" STR_FMT ") boots the built-in image '" STR_FMT "' in place of " STR_FMT,
-                                      STR_ARG(instance->instance_id), STR_ARG(instance->instance_type), STR_ARG(image),
-                                      STR_ARG(instance->image_id));
+    spec->console_note = arena_printf(
+        arena, "haar: " STR_FMT " (" STR_FMT ") boots the built-in image '" STR_FMT "' in place of " STR_FMT,
+        STR_ARG(instance->instance_id), STR_ARG(instance->instance_type), STR_ARG(image), STR_ARG(instance->image_id));
     r = user_data(arena, instance, &spec->user_data, err);
     return r < 0 ? r : interfaces_of(tx, arena, instance->instance_id, spec, err);
 }

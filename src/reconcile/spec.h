@@ -5,5 +5,5 @@
 #include "workload/workload.h"
 
 /* Everything in `arena`, copied. Raises an err of ours when the records do not add up to a machine. */
-int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instance *instance, struct str image, struct workload_spec *ret,
-                     struct err *err);
+int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instance *instance, struct str image,
+                     struct workload_spec *ret, struct err *err);

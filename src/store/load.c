@@ -79,6 +79,7 @@ static struct version *read_version(struct load *load, const struct store_kind *
     if (!doc_measure(load->names, kind->service, shape, doc, &size, &foreign))
         return NULL;
     version = mem_alloc(sizeof *version + size + (foreign ? doc.len : 0));
+    version->serial = version_serial();
     doc_decode(load->names, kind->service, shape, doc, version->data);
     if (foreign)
         version->foreign = (struct str){memcpy((char *)version->data + size, doc.p, doc.len), doc.len};

@@ -18,6 +18,7 @@
 struct version {
     struct version *next; /* on the garbage queue */
     uint64_t replaced;    /* there: by which commit */
+    uint64_t serial;      /* no two versions ever have the same */
     struct str foreign;   /* its document, when that holds members which the model does not know; else absent */
     uint64_t data[];      /* the record's struct, then what hangs on it */
 };
@@ -107,6 +108,7 @@ void table_free(struct table *table);                                           
 struct record *record_new(struct table *table, struct str id, uint64_t created); /* in the maps, without a version */
 void record_free(struct record *record);                   /* out of maps and indexes; its version is not freed */
 size_t table_after(struct table *table, uint64_t created); /* the first place with a higher number; may be a hole */
+uint64_t version_serial(void);                             /* for a new version's serial */
 struct version *version_new(const struct store_kind *kind, const void *data, struct str foreign);
 static inline struct str data_id(const struct store_kind *kind, const void *data)
 {

@@ -109,6 +109,15 @@ size_t tx_find(struct tx *tx, uint16_t kind, unsigned index, struct str value, c
 /* Any one of them, or NULL: in constant time however many there are ("is it in use?", keys that are unique). */
 const void *tx_find_any(struct tx *tx, uint16_t kind, unsigned index, struct str value);
 
+/*
+ * A number that this version of the record has, and no other version of any record in this process: what is computed
+ * from records is still right while their numbers are the same. Not for what the running transaction has changed.
+ */
+uint64_t record_version(const void *record);
+
+/* How many tx_find would give, without gathering them. */
+size_t tx_find_count(struct tx *tx, uint16_t kind, unsigned index, struct str value);
+
 /* The feed. old is NULL at creation, new at removal; both are good during the call. */
 struct change {
     uint64_t number;

@@ -121,14 +121,27 @@ void record_free(struct record *record)
     free(record);
 }
 
+uint64_t record_version(const void *record)
+{
+    return ((const struct version *)((const char *)record - offsetof(struct version, data)))->serial;
+}
+
+uint64_t version_serial(void)
+{
+    static uint64_t serial;
+
+    return ++serial;
+}
+
 struct version *version_new(const struct store_kind *kind, const void *data, struct str foreign)
 {
     const struct shape *shape = &kind->service->shapes[kind->shape];
     size_t own = (shape->size + 7u) & ~(size_t)7, hanging = shape_copy_size(kind->service, shape, data);
     struct version *version = mem_resize(NULL, sizeof *version + own + hanging + foreign.len);
+    static uint64_t serial;
     char *at = (char *)version->data + own;
 
-    *version = (struct version){.foreign = foreign};
+    *version = (struct version){.foreign = foreign, .serial = ++serial};
     shape_copy(kind->service, shape, data, version->data, &at);
     if (foreign.p) {
         memcpy(at, foreign.p, foreign.len);

@@ -235,6 +235,26 @@ const void *tx_find_any(struct tx *tx, uint16_t kind, unsigned index, struct str
     return NULL;
 }
 
+size_t tx_find_count(struct tx *tx, uint16_t kind, unsigned index, struct str value)
+{
+    struct table *table = world_has_table(tx->world, kind);
+    struct link *link;
+    size_t count;
+
+    if (!table || !value.p)
+        return 0;
+    assert(index < table->kind->index_count);
+    link = index_first(table, index, value);
+    count = link ? link_siblings(link) : 0;
+    for (struct draft *draft = table->drafts; draft; draft = draft->next_in_table) {
+        if (draft->record && draft->record->now)
+            count -= data_reaches(table->kind, index, draft->record->now->data, value);
+        if (draft->data)
+            count += data_reaches(table->kind, index, draft->data, value);
+    }
+    return count;
+}
+
 /* Tables forget the transaction; the drafts themselves are the arena's. */
 void tx_end(struct tx *tx)
 {

@@ -5,7 +5,9 @@
  *
  * A workload goes: ensure (its processes exist, its interfaces are made) → event READY when the guest's init has
  * reported → event BOOTED when its first boot has finished (user data run) → event EXITED. A driver tells
- * what happens by itself through its event sink, from any thread, at most once each.
+ * what happens by itself through its event sink, from any thread, at most once each: an end that stop, reboot,
+ * remove or close brought about is no event, and a guest that asked for a reboot is not started again by the driver. A
+ * sink must not call the driver.
  *
  * Everything is level-triggered: ensure of what runs already changes nothing and returns 0; stop and remove
  * of what is gone succeed.
@@ -22,9 +24,9 @@ struct workload_interface {
     struct str vpc_id; /* the network namespace it is routed in */
     struct str vpc_cidr;
     uint8_t mac[6];
-    uint32_t address;  /* IPv4, host order: on the interface in the guest */
-    uint32_t gateway;  /* the subnet's +1 */
-    unsigned prefix;   /* the subnet's */
+    uint32_t address; /* IPv4, host order: on the interface in the guest */
+    uint32_t gateway; /* the subnet's +1 */
+    unsigned prefix;  /* the subnet's */
     unsigned device_index;
 };
 
@@ -62,7 +64,7 @@ struct workload_exit {
 
 struct workload_event {
     enum workload_event_kind kind;
-    struct str id; /* valid during the call */
+    struct str id;             /* valid during the call */
     struct workload_exit exit; /* EXITED only */
 };
 
@@ -75,7 +77,7 @@ struct workload_exec {
 };
 
 struct workload_process {
-    int fd;      /* a stream socket to the driver's end: frames as workload/exec.h says */
+    int fd; /* a stream socket to the driver's end: frames as workload/exec.h says */
 };
 
 struct workload_observed {
@@ -96,17 +98,25 @@ struct workload_driver {
     const char *name; /* "native" */
     unsigned capabilities;
 
-    /* Starts it, with an interface for each in the spec. Returns when its init has been told to go, not when it is ready. */
+    /*
+     * Starts it, with an interface for each in the spec. Returns when its init has been told to go; a driver whose init
+     * is its own may wait for READY, so that what keeps it from starting is this call's error. READY may be told before
+     * it returns.
+     */
     int (*ensure)(void *cookie, const struct workload_spec *spec, struct err *err);
-    /* Asks init to end, kills after grace_ms (0: at once). Its disk and interface addresses stay reserved; processes and links are gone on return. */
+    /* Asks init to end, kills after grace_ms (0: at once). Its disk and interface addresses stay reserved; processes
+     * and links are gone on return. */
     int (*stop)(void *cookie, struct str id, unsigned grace_ms, struct err *err);
     /* Ends and starts again on the same disk; READY and BOOTED come anew. */
     int (*reboot)(void *cookie, struct str id, unsigned grace_ms, struct err *err);
     int (*remove)(void *cookie, struct str id, struct err *err); /* all of it, disk too */
-    int (*observe)(void *cookie, struct arena *arena, struct workload_observed **ret, size_t *ret_count, struct err *err);
-    /* The console's last bytes, at most `limit`, appended to out. ret_offset: how many bytes the console had ever written up to the end. */
+    int (*observe)(void *cookie, struct arena *arena, struct workload_observed **ret, size_t *ret_count,
+                   struct err *err);
+    /* The console's last bytes, at most `limit`, appended to out. ret_offset: how many bytes the console had ever
+     * written up to the end. */
     int (*console)(void *cookie, struct str id, size_t limit, struct buf *out, uint64_t *ret_offset, struct err *err);
-    int (*exec)(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret, struct err *err);
+    int (*exec)(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
+                struct err *err);
     /* Removes what is not a workload: namespaces of VPCs, folders. remove_all: every workload too. */
     int (*close)(void *cookie, bool remove_all, struct err *err);
 };

@@ -28,6 +28,8 @@ def emit_rows_header(model, rows):
         record = model.struct(model.shape(k.record))
         if k.derived:
             out.append(f"int {k.derived}(struct call *call, const {record} *record, {record} *view, struct err *err);")
+        if k.kept:
+            out.append(f"size_t {k.kept}(struct call *call, const {record} *record, uint64_t *versions, size_t count, size_t max);")
         if k.source:
             out.append(f"bool {k.source}(struct call *call, uint64_t *position, {record} *view);")
         for i, path in enumerate(kind_indexes(k)):
@@ -60,6 +62,9 @@ def emit_rows_tables(model, rows, documented):
         if k.derived:
             out.append(f"static int derive_{name}(struct call *call, const void *record, void *view, struct err *err)\n"
                        f"{{\n    return {k.derived}(call, record, view, err);\n}}")
+        if k.kept:
+            out.append(f"static size_t kept_{name}(struct call *call, const void *record, uint64_t *versions, size_t count, size_t max)\n"
+                       f"{{\n    return {k.kept}(call, record, versions, count, max);\n}}")
         if k.source:
             out.append(f"static bool source_{name}(struct call *call, uint64_t *position, void *view)\n"
                        f"{{\n    return {k.source}(call, position, view);\n}}")
@@ -121,6 +126,8 @@ def resource(model, k, filters, refers):
         fields.append(f'.tagged_as = "{k.tagged_as}"')
     if k.derived:
         fields.append(f".derive = derive_{name}")
+    if k.kept:
+        fields.append(f".kept_while = kept_{name}, .encoded = {offset(model, record, 'Encoded')}")
     if k.source:
         fields.append(f".source = source_{name}")
     if k.page:

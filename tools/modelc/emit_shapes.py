@@ -87,6 +87,10 @@ def emit_tables(model, rows):
             limit = ranges.index(range_of(sh))
         if sh.kind == "STRUCT":
             first, count = sh.first, len(sh.members)
+            if any(k.kept and k.record == sh.name for k in rows.kinds):
+                if sh.members[-1].name != "Encoded":
+                    raise ModelError(f"{sh.name} is kept: its last private member must be Encoded")
+                flags = "SHAPE_KEPT"
             members += emit_members(model, sh, pool)
         elif sh.kind == "LIST":
             element, item = model.shapes[sh.element_name].index, pool.ref(sh.item)

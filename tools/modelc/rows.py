@@ -16,6 +16,7 @@ class Kind:
         self.tags = None            # path of the tags
         self.tagged_as = None
         self.source = None          # a C function's name: records that are computed, not stored
+        self.kept = None            # a C function's name: encodings of its views are kept while what it names is the same
         self.page = 0               # how many a page has when the caller does not say; 0: all
         self.hidden_of = None       # a kind: an id that this one does not show, but that one has, is passed over
         self.exclusive = False      # ids and MaxResults exclude each other
@@ -74,6 +75,8 @@ class Rows:
             kind.describe = {"operation": w[1], **dict(zip(w[2::2], w[3::2]))}
         elif w[0] == "derived":
             kind.derived = w[1]
+        elif w[0] == "kept-while":
+            kind.kept = w[1]
         elif w[0] == "source":
             kind.source = w[1]
         elif w[0] == "page":

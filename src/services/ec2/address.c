@@ -33,8 +33,8 @@ bool cidr_parse(struct str text, uint32_t *ret_network, unsigned *ret_prefix)
     struct str address = str_cut(&text, '/');
     int64_t prefix;
 
-    if (!text.p || text.len > 2 || !str_to_int(text, &prefix) || prefix < 0 || prefix > 32 || !address_parse(address, ret_network) ||
-        (*ret_network & ~prefix_mask((unsigned)prefix)))
+    if (!text.p || text.len > 2 || !str_to_int(text, &prefix) || prefix < 0 || prefix > 32 ||
+        !address_parse(address, ret_network) || (*ret_network & ~prefix_mask((unsigned)prefix)))
         return false;
     *ret_prefix = (unsigned)prefix;
     return true;
@@ -43,7 +43,8 @@ bool cidr_parse(struct str text, uint32_t *ret_network, unsigned *ret_prefix)
 static bool in_use(struct call *call, const struct ec2_subnet *subnet, struct str address)
 {
     const struct ec2_network_interface *const *found;
-    size_t count = network_interface_find(call->tx, EC2_NETWORK_INTERFACE_BY_PRIVATE_IP_ADDRESSES_PRIVATE_IP_ADDRESS, address, &found);
+    size_t count = network_interface_find(call->tx, EC2_NETWORK_INTERFACE_BY_PRIVATE_IP_ADDRESSES_PRIVATE_IP_ADDRESS,
+                                          address, &found);
 
     for (size_t i = 0; i < count; i++)
         if (str_equal(found[i]->subnet_id, subnet->subnet_id))
@@ -67,21 +68,23 @@ static uint32_t *last_given(struct str subnet_id)
     return place;
 }
 
-static int take_wanted(struct call *call, const struct ec2_subnet *subnet, struct str wanted, uint32_t network, uint32_t size,
-                       uint32_t *ret, struct err *err)
+static int take_wanted(struct call *call, const struct ec2_subnet *subnet, struct str wanted, uint32_t network,
+                       uint32_t size, uint32_t *ret, struct err *err)
 {
     if (!address_parse(wanted, ret))
-        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "Value (" STR_FMT ") for parameter privateIpAddress is invalid.",
+        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE,
+                       "Value (" STR_FMT ") for parameter privateIpAddress is invalid.",
                        STR_ARG(str_first(wanted, 64)));
     if (*ret < network + RESERVED_AT_START || *ret >= network + size - 1)
-        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "Address " STR_FMT " does not fall within the subnet's address range",
-                       STR_ARG(wanted));
+        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE,
+                       "Address " STR_FMT " does not fall within the subnet's address range", STR_ARG(wanted));
     if (in_use(call, subnet, address_text(call->arena, *ret)))
         return err_aws(err, &EC2_INVALID_IP_ADDRESS_IN_USE, "Address " STR_FMT " is in use.", STR_ARG(wanted));
     return 0;
 }
 
-int subnet_take_address(struct call *call, const struct ec2_subnet *subnet, struct str wanted, uint32_t *ret, struct err *err)
+int subnet_take_address(struct call *call, const struct ec2_subnet *subnet, struct str wanted, uint32_t *ret,
+                        struct err *err)
 {
     uint32_t network = 0, size, usable, *last;
     unsigned prefix = 32;
@@ -102,6 +105,7 @@ int subnet_take_address(struct call *call, const struct ec2_subnet *subnet, stru
         return 0;
     }
     return err_aws(err, &EC2_INSUFFICIENT_FREE_ADDRESSES_IN_SUBNET,
-                   "There are not enough free addresses in subnet '" STR_FMT "' to satisfy the requested number of instances.",
+                   "There are not enough free addresses in subnet '" STR_FMT
+                   "' to satisfy the requested number of instances.",
                    STR_ARG(subnet->subnet_id));
 }

@@ -10,9 +10,10 @@ bool cidr_parse(struct str text, uint32_t *ret_network, unsigned *ret_prefix);
 uint32_t prefix_mask(unsigned prefix);
 
 /*
- * An address for a new interface in `subnet`: the one asked for, or, with wanted absent, the next free one behind the last
- * that was given, skipping the four that AWS reserves at the start and the last. Raises InvalidIPAddress.InUse,
+ * An address for a new interface in `subnet`: the one asked for, or, with wanted absent, the next free one behind the
+ * last that was given, skipping the four that AWS reserves at the start and the last. Raises InvalidIPAddress.InUse,
  * InvalidParameterValue (not in the subnet), InsufficientFreeAddressesInSubnet.
  * Source: VPC user guide, "Subnet CIDR blocks".
  */
-int subnet_take_address(struct call *call, const struct ec2_subnet *subnet, struct str wanted, uint32_t *ret, struct err *err);
+int subnet_take_address(struct call *call, const struct ec2_subnet *subnet, struct str wanted, uint32_t *ret,
+                        struct err *err);

@@ -20,7 +20,8 @@ static void read_console(void *job)
 {
     struct console_job *console = job;
 
-    console->r = console->engine->console(console->engine->console_cookie, str_of(console->id), OUTPUT_LIMIT, &console->text, &console->err);
+    console->r = console->engine->console(console->engine->console_cookie, str_of(console->id), OUTPUT_LIMIT,
+                                          &console->text, &console->err);
 }
 
 static int answer(struct call *call, void *job, struct err *err)
@@ -42,8 +43,8 @@ static int answer(struct call *call, void *job, struct err *err)
 }
 
 /* GetConsoleOutput: the console's last 64 KiB, always the latest. */
-int ec2_get_console_output(struct call *call, const struct ec2_get_console_output_request *in, struct ec2_get_console_output_result *out,
-                           struct err *err)
+int ec2_get_console_output(struct call *call, const struct ec2_get_console_output_request *in,
+                           struct ec2_get_console_output_result *out, struct err *err)
 {
     const struct ec2_instance *instance;
     struct console_job *job;

@@ -16,8 +16,8 @@ struct seed {
 static struct str derived_id(struct seed *seed, const char *prefix, const char *purpose)
 {
     unsigned char hash[SHA256_DIGEST_LENGTH];
-    struct str text = arena_printf(seed->arena, STR_FMT "/" STR_FMT "/%s/%s", STR_ARG(seed->account), STR_ARG(seed->region), prefix,
-                                   purpose);
+    struct str text = arena_printf(seed->arena, STR_FMT "/" STR_FMT "/%s/%s", STR_ARG(seed->account),
+                                   STR_ARG(seed->region), prefix, purpose);
     char digits[2 * sizeof hash + 1];
 
     SHA256((const unsigned char *)text.p, text.len, hash);
@@ -28,8 +28,8 @@ static struct str derived_id(struct seed *seed, const char *prefix, const char *
 
 static struct str arn(struct seed *seed, const char *kind, struct str id)
 {
-    return arena_printf(seed->arena, "arn:aws:ec2:" STR_FMT ":" STR_FMT ":%s/" STR_FMT, STR_ARG(seed->region), STR_ARG(seed->account),
-                        kind, STR_ARG(id));
+    return arena_printf(seed->arena, "arn:aws:ec2:" STR_FMT ":" STR_FMT ":%s/" STR_FMT, STR_ARG(seed->region),
+                        STR_ARG(seed->account), kind, STR_ARG(id));
 }
 
 #define ONE(seed, list) (list).items = arena_alloc((seed)->arena, sizeof *(list).items), (list).count = 1
@@ -50,7 +50,8 @@ static void make_dhcp_options(struct seed *seed)
     options->dhcp_configurations.items = arena_array(seed->arena, struct ec2_dhcp_configuration, 2);
     options->dhcp_configurations.count = 2;
     dhcp_entry(seed, &options->dhcp_configurations.items[0], S("domain-name"),
-               first ? S("ec2.internal") : arena_printf(seed->arena, STR_FMT ".compute.internal", STR_ARG(seed->region)));
+               first ? S("ec2.internal")
+                     : arena_printf(seed->arena, STR_FMT ".compute.internal", STR_ARG(seed->region)));
     dhcp_entry(seed, &options->dhcp_configurations.items[1], S("domain-name-servers"), S("AmazonProvidedDNS"));
 }
 
@@ -94,10 +95,14 @@ static void make_routes(struct seed *seed)
     table->vpc_id = seed->vpc;
     table->routes.items = arena_array(seed->arena, struct ec2_route, 2);
     table->routes.count = 2;
-    table->routes.items[0] = (struct ec2_route){.destination_cidr_block = S("172.31.0.0/16"), .gateway_id = S("local"),
-                                                .origin = S("CreateRouteTable"), .state = S("active")};
-    table->routes.items[1] = (struct ec2_route){.destination_cidr_block = S("0.0.0.0/0"), .gateway_id = seed->gateway,
-                                                .origin = S("CreateRoute"), .state = S("active")};
+    table->routes.items[0] = (struct ec2_route){.destination_cidr_block = S("172.31.0.0/16"),
+                                                .gateway_id = S("local"),
+                                                .origin = S("CreateRouteTable"),
+                                                .state = S("active")};
+    table->routes.items[1] = (struct ec2_route){.destination_cidr_block = S("0.0.0.0/0"),
+                                                .gateway_id = seed->gateway,
+                                                .origin = S("CreateRoute"),
+                                                .state = S("active")};
     ONE(seed, table->associations);
     association = &table->associations.items[0];
     association->main = YES;
@@ -109,8 +114,11 @@ static void make_routes(struct seed *seed)
 
 static struct ec2_network_acl_entry acl_entry(bool egress, int64_t number, struct str action)
 {
-    return (struct ec2_network_acl_entry){.cidr_block = S("0.0.0.0/0"), .egress = BOOL(egress), .protocol = S("-1"),
-                                          .rule_action = action, .rule_number = INT(number)};
+    return (struct ec2_network_acl_entry){.cidr_block = S("0.0.0.0/0"),
+                                          .egress = BOOL(egress),
+                                          .protocol = S("-1"),
+                                          .rule_action = action,
+                                          .rule_number = INT(number)};
 }
 
 static struct ec2_network_acl *make_acl(struct seed *seed, size_t subnets)
@@ -181,7 +189,9 @@ static void make_subnet(struct seed *seed, const struct zone *zone, unsigned num
     subnet->subnet_arn = arn(seed, "subnet", id);
     subnet->private_dns_name_options_on_launch = arena_new(seed->arena, struct ec2_private_dns_name_options_on_launch);
     *subnet->private_dns_name_options_on_launch = (struct ec2_private_dns_name_options_on_launch){
-        .hostname_type = S("ip-name"), .enable_resource_name_dns_a_record = NO, .enable_resource_name_dns_aaaa_record = NO};
+        .hostname_type = S("ip-name"),
+        .enable_resource_name_dns_a_record = NO,
+        .enable_resource_name_dns_aaaa_record = NO};
     subnet->block_public_access_states = arena_new(seed->arena, struct ec2_block_public_access_states);
     subnet->block_public_access_states->internet_gateway_block_mode = S("off");
     association->network_acl_association_id = derived_id(seed, "aclassoc-", name.p);
@@ -191,7 +201,8 @@ static void make_subnet(struct seed *seed, const struct zone *zone, unsigned num
 
 int ec2_seed_world(void *cookie, struct tx *tx, struct err *err)
 {
-    struct seed seed = {.tx = tx, .arena = tx_arena(tx), .account = world_account(tx_world(tx)), .region = world_region(tx_world(tx))};
+    struct seed seed = {
+        .tx = tx, .arena = tx_arena(tx), .account = world_account(tx_world(tx)), .region = world_region(tx_world(tx))};
     const struct region *region = region_find(seed.region);
     struct ec2_network_acl *acl;
 

@@ -1,8 +1,8 @@
 #include "services/ec2/instance.h"
 
 /* DescribeInstances: instances as their row says, those of one launch together in their reservation. */
-int ec2_describe_instances(struct call *call, const struct ec2_describe_instances_request *in, struct ec2_describe_instances_result *out,
-                           struct err *err)
+int ec2_describe_instances(struct call *call, const struct ec2_describe_instances_request *in,
+                           struct ec2_describe_instances_result *out, struct err *err)
 {
     struct ec2_instance_list found;
     struct ec2_reservation *reservation = NULL;

@@ -8,9 +8,12 @@ static const struct {
     enum instance_state state;
     struct str name;
 } states[] = {
-    {INSTANCE_PENDING, {"pending", 7}},         {INSTANCE_RUNNING, {"running", 7}},
-    {INSTANCE_SHUTTING_DOWN, {"shutting-down", 13}}, {INSTANCE_TERMINATED, {"terminated", 10}},
-    {INSTANCE_STOPPING, {"stopping", 8}},       {INSTANCE_STOPPED, {"stopped", 7}},
+    {INSTANCE_PENDING, {"pending", 7}},
+    {INSTANCE_RUNNING, {"running", 7}},
+    {INSTANCE_SHUTTING_DOWN, {"shutting-down", 13}},
+    {INSTANCE_TERMINATED, {"terminated", 10}},
+    {INSTANCE_STOPPING, {"stopping", 8}},
+    {INSTANCE_STOPPED, {"stopped", 7}},
 };
 
 struct ec2_instance_state instance_state(enum instance_state state)
@@ -63,7 +66,8 @@ struct str instance_transition(struct arena *arena, int64_t now_ms)
     return arena_printf(arena, "User initiated (%.10s %.8s GMT)", iso.p, iso.p + 11);
 }
 
-size_t instance_interfaces(struct tx *tx, struct arena *arena, struct str instance_id, const struct ec2_network_interface *const **ret)
+size_t instance_interfaces(struct tx *tx, struct arena *arena, struct str instance_id,
+                           const struct ec2_network_interface *const **ret)
 {
     const struct ec2_network_interface *const *found, **sorted;
     size_t count = network_interface_find(tx, EC2_NETWORK_INTERFACE_BY_ATTACHMENT_INSTANCE_ID, instance_id, &found);

@@ -1,6 +1,6 @@
 /*
- * DescribeInstanceAttribute, ModifyInstanceAttribute, ResetInstanceAttribute: one attribute a call. Each attribute is a row:
- * how it is shown, how it is changed, and whether the instance must be stopped for that.
+ * DescribeInstanceAttribute, ModifyInstanceAttribute, ResetInstanceAttribute: one attribute a call. Each attribute is a
+ * row: how it is shown, how it is changed, and whether the instance must be stopped for that.
  */
 #include "aws/base64.h"
 #include "services/ec2/catalogue/types.h"
@@ -63,7 +63,8 @@ static void show_api_stop(struct call *call, const struct ec2_instance *view, st
     out->disable_api_stop = flag_value(call, view->disable_api_stop);
 }
 
-static void show_shutdown_behavior(struct call *call, const struct ec2_instance *view, struct ec2_instance_attribute *out)
+static void show_shutdown_behavior(struct call *call, const struct ec2_instance *view,
+                                   struct ec2_instance_attribute *out)
 {
     out->instance_initiated_shutdown_behavior = text_value(call, view->shutdown_behavior);
 }
@@ -83,7 +84,8 @@ static void show_product_codes(struct call *call, const struct ec2_instance *vie
     out->product_codes = view->product_codes;
 }
 
-static void show_source_dest_check(struct call *call, const struct ec2_instance *view, struct ec2_instance_attribute *out)
+static void show_source_dest_check(struct call *call, const struct ec2_instance *view,
+                                   struct ec2_instance_attribute *out)
 {
     out->source_dest_check = flag_value(call, view->source_dest_check);
 }
@@ -121,8 +123,9 @@ static int set_type(struct attribute_change *c)
         return err_aws(c->err, &EC2_INVALID_INSTANCE_ATTRIBUTE_VALUE, "Invalid value '" STR_FMT "' for InstanceType.",
                        STR_ARG(str_first(c->text, 64)));
     if (!catalogue_has(type->architectures, c->instance->architecture))
-        return err_aws(c->err, &EC2_INVALID_PARAMETER_COMBINATION, "The instance type " STR_FMT " does not support the architecture " STR_FMT ".",
-                       STR_ARG(c->text), STR_ARG(c->instance->architecture));
+        return err_aws(c->err, &EC2_INVALID_PARAMETER_COMBINATION,
+                       "The instance type " STR_FMT " does not support the architecture " STR_FMT ".", STR_ARG(c->text),
+                       STR_ARG(c->instance->architecture));
     c->instance->instance_type = c->text;
     c->instance->cpu_options = arena_new(c->call->arena, struct ec2_cpu_options);
     c->instance->cpu_options->core_count = INT(type->cores);
@@ -164,7 +167,8 @@ static int set_api_stop(struct attribute_change *c)
 static int set_shutdown_behavior(struct attribute_change *c)
 {
     if (!str_equal(c->text, S("stop")) && !str_equal(c->text, S("terminate")))
-        return err_aws(c->err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value '" STR_FMT "' for instanceInitiatedShutdownBehavior.",
+        return err_aws(c->err, &EC2_INVALID_PARAMETER_VALUE,
+                       "Invalid value '" STR_FMT "' for instanceInitiatedShutdownBehavior.",
                        STR_ARG(str_first(c->text, 64)));
     c->instance->shutdown_behavior = c->text;
     return 0;
@@ -211,7 +215,8 @@ static int set_groups(struct attribute_change *c)
         if (r < 0)
             return r;
         if (!str_equal(group->vpc_id, eni->vpc_id))
-            return err_aws(c->err, &AWS_INVALID_PARAMETER, "You have specified two resources that belong to different networks.");
+            return err_aws(c->err, &AWS_INVALID_PARAMETER,
+                           "You have specified two resources that belong to different networks.");
         items[i] = (struct ec2_group_identifier){.group_id = group->group_id, .group_name = group->group_name};
     }
     eni->groups = (struct ec2_group_identifier_list){items, c->in->groups.count};
@@ -233,14 +238,16 @@ static int set_ena(struct attribute_change *c)
 static int set_sriov(struct attribute_change *c)
 {
     if (!str_equal(c->text, S("simple")))
-        return err_aws(c->err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value '" STR_FMT "' for sriovNetSupport.", STR_ARG(str_first(c->text, 64)));
+        return err_aws(c->err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value '" STR_FMT "' for sriovNetSupport.",
+                       STR_ARG(str_first(c->text, 64)));
     c->instance->sriov_net_support = c->text;
     return 0;
 }
 
 static int set_kernel(struct attribute_change *c)
 {
-    return err_aws(c->err, &EC2_INVALID_AMIID_NOT_FOUND, "The image id '[" STR_FMT "]' does not exist", STR_ARG(str_first(c->text, 255)));
+    return err_aws(c->err, &EC2_INVALID_AMIID_NOT_FOUND, "The image id '[" STR_FMT "]' does not exist",
+                   STR_ARG(str_first(c->text, 255)));
 }
 
 static int set_enclave(struct attribute_change *c)
@@ -319,7 +326,8 @@ int ec2_describe_instance_attribute(struct call *call, const struct ec2_describe
 }
 
 /* The attribute that the request changes: by name and Value, or by the one member of its own that is set. */
-static const struct attribute *asked(const struct ec2_modify_instance_attribute_request *in, struct attribute_change *change, size_t *ret_count)
+static const struct attribute *asked(const struct ec2_modify_instance_attribute_request *in,
+                                     struct attribute_change *change, size_t *ret_count)
 {
     const struct {
         const char *name;
@@ -363,7 +371,8 @@ static const struct attribute *asked(const struct ec2_modify_instance_attribute_
     return found;
 }
 
-int ec2_modify_instance_attribute(struct call *call, const struct ec2_modify_instance_attribute_request *in, void *out, struct err *err)
+int ec2_modify_instance_attribute(struct call *call, const struct ec2_modify_instance_attribute_request *in, void *out,
+                                  struct err *err)
 {
     struct attribute_change change = {.call = call, .in = in, .err = err};
     size_t count;
@@ -373,14 +382,15 @@ int ec2_modify_instance_attribute(struct call *call, const struct ec2_modify_ins
     if (r < 0)
         return r;
     if (count != 1)
-        return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION, count ? "Fields for multiple attribute types specified"
-                                                                      : "No attributes specified.");
+        return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
+                       count ? "Fields for multiple attribute types specified" : "No attributes specified.");
     if (!attribute->set)
         return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The attribute '%s' cannot be modified.", attribute->name);
     if (attribute->is_flag && !change.flag.set)
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value for %s: expecting true or false.", attribute->name);
-    if (!attribute->is_flag && attribute->set != set_user_data && attribute->set != set_groups && attribute->set != set_mapping &&
-        attribute->set != set_enclave && !change.text.len)
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value for %s: expecting true or false.",
+                       attribute->name);
+    if (!attribute->is_flag && attribute->set != set_user_data && attribute->set != set_groups &&
+        attribute->set != set_mapping && attribute->set != set_enclave && !change.text.len)
         return err_aws(err, &EC2_MISSING_PARAMETER, "The request must contain the parameter value");
     if (attribute->stopped_only && instance_state_of(change.instance) != INSTANCE_STOPPED)
         return err_aws(err, &EC2_INCORRECT_INSTANCE_STATE, "The instance '" STR_FMT "' is not in the 'stopped' state.",
@@ -389,7 +399,8 @@ int ec2_modify_instance_attribute(struct call *call, const struct ec2_modify_ins
 }
 
 /* Only sourceDestCheck, kernel and ramdisk can be reset; the latter two have no value here. */
-int ec2_reset_instance_attribute(struct call *call, const struct ec2_reset_instance_attribute_request *in, void *out, struct err *err)
+int ec2_reset_instance_attribute(struct call *call, const struct ec2_reset_instance_attribute_request *in, void *out,
+                                 struct err *err)
 {
     struct attribute_change change = {.call = call, .err = err, .flag = YES};
     int r = instance_edit(call->tx, in->instance_id, &change.instance, err);
@@ -400,5 +411,6 @@ int ec2_reset_instance_attribute(struct call *call, const struct ec2_reset_insta
         return set_source_dest_check(&change);
     if (str_equal(in->attribute, S("kernel")) || str_equal(in->attribute, S("ramdisk")))
         return 0;
-    return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The attribute '" STR_FMT "' cannot be reset.", STR_ARG(in->attribute));
+    return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The attribute '" STR_FMT "' cannot be reset.",
+                   STR_ARG(in->attribute));
 }

@@ -1,13 +1,13 @@
 /*
- * StartInstances, StopInstances, RebootInstances, TerminateInstances: what should be. Every id is looked at before any is
- * changed; the reconciler brings the machines after. Source: "Amazon EC2 instance state changes", EC2 user guide.
+ * StartInstances, StopInstances, RebootInstances, TerminateInstances: what should be. Every id is looked at before any
+ * is changed; the reconciler brings the machines after. Source: "Amazon EC2 instance state changes", EC2 user guide.
  */
 #include "base/time.h"
 #include "services/ec2/instance.h"
 
 /* The instances named, each once, ready to change. */
-static int edit_all(struct call *call, const struct ec2_instance_id_string_list *ids, struct ec2_instance ***ret, size_t *ret_count,
-                    struct err *err)
+static int edit_all(struct call *call, const struct ec2_instance_id_string_list *ids, struct ec2_instance ***ret,
+                    size_t *ret_count, struct err *err)
 {
     struct ec2_instance **instances = arena_array(call->arena, struct ec2_instance *, ids->count);
     struct str *missing = arena_array(call->arena, struct str, ids->count);
@@ -51,12 +51,13 @@ static void note_change(struct call *call, struct ec2_instance_state_change_list
 
 static int wrong_state(const struct ec2_instance *instance, const char *what, struct err *err)
 {
-    return err_aws(err, &EC2_INCORRECT_INSTANCE_STATE, "The instance '" STR_FMT "' is not in a state from which it can be %s.",
+    return err_aws(err, &EC2_INCORRECT_INSTANCE_STATE,
+                   "The instance '" STR_FMT "' is not in a state from which it can be %s.",
                    STR_ARG(instance->instance_id), what);
 }
 
-int ec2_start_instances(struct call *call, const struct ec2_start_instances_request *in, struct ec2_start_instances_result *out,
-                        struct err *err)
+int ec2_start_instances(struct call *call, const struct ec2_start_instances_request *in,
+                        struct ec2_start_instances_result *out, struct err *err)
 {
     struct ec2_instance **instances;
     size_t count;
@@ -103,18 +104,20 @@ static int check_stop(const struct ec2_stop_instances_request *in, const struct 
                        STR_ARG(instance->instance_id));
     if (instance->disable_api_stop.value && state != INSTANCE_STOPPED)
         return err_aws(err, &EC2_OPERATION_NOT_PERMITTED,
-                       "The instance '" STR_FMT "' may not be stopped. Modify its 'disableApiStop' instance attribute and try again.",
+                       "The instance '" STR_FMT
+                       "' may not be stopped. Modify its 'disableApiStop' instance attribute and try again.",
                        STR_ARG(instance->instance_id));
     if (str_equal(instance->root_device_type, S("instance-store")))
-        return err_aws(err, &EC2_UNSUPPORTED_OPERATION, "The instance '" STR_FMT "' does not have an 'ebs' root device type and cannot be stopped.",
+        return err_aws(err, &EC2_UNSUPPORTED_OPERATION,
+                       "The instance '" STR_FMT "' does not have an 'ebs' root device type and cannot be stopped.",
                        STR_ARG(instance->instance_id));
     if (state != INSTANCE_RUNNING && state != INSTANCE_STOPPED && state != INSTANCE_STOPPING)
         return wrong_state(instance, "stopped", err);
     return 0;
 }
 
-int ec2_stop_instances(struct call *call, const struct ec2_stop_instances_request *in, struct ec2_stop_instances_result *out,
-                       struct err *err)
+int ec2_stop_instances(struct call *call, const struct ec2_stop_instances_request *in,
+                       struct ec2_stop_instances_result *out, struct err *err)
 {
     struct ec2_instance **instances;
     size_t count;
@@ -146,7 +149,8 @@ int ec2_terminate_instances(struct call *call, const struct ec2_terminate_instan
     for (size_t i = 0; i < count && r == 0; i++)
         if (instances[i]->disable_api_termination.value && instance_state_of(instances[i]) != INSTANCE_TERMINATED)
             r = err_aws(err, &EC2_OPERATION_NOT_PERMITTED,
-                        "The instance '" STR_FMT "' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.",
+                        "The instance '" STR_FMT
+                        "' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.",
                         STR_ARG(instances[i]->instance_id));
     if (r < 0)
         return r;
@@ -193,13 +197,14 @@ static int monitor(struct call *call, const struct ec2_instance_id_string_list *
         instances[i]->monitoring = arena_new(call->arena, struct ec2_monitoring);
         instances[i]->monitoring->state = settled;
         shown->state = now;
-        out->items[out->count++] = (struct ec2_instance_monitoring){.instance_id = instances[i]->instance_id, .monitoring = shown};
+        out->items[out->count++] = (struct ec2_instance_monitoring){.instance_id = instances[i]->instance_id,
+                                                                    .monitoring = shown};
     }
     return 0;
 }
 
-int ec2_monitor_instances(struct call *call, const struct ec2_monitor_instances_request *in, struct ec2_monitor_instances_result *out,
-                          struct err *err)
+int ec2_monitor_instances(struct call *call, const struct ec2_monitor_instances_request *in,
+                          struct ec2_monitor_instances_result *out, struct err *err)
 {
     return monitor(call, &in->instance_ids, S("pending"), S("enabled"), &out->instance_monitorings, err);
 }

@@ -9,7 +9,8 @@ static void override(struct str *member, struct str given)
 }
 
 /* The answer says pending, as AWS's does; the change itself is there at once. */
-int ec2_modify_instance_metadata_options(struct call *call, const struct ec2_modify_instance_metadata_options_request *in,
+int ec2_modify_instance_metadata_options(struct call *call,
+                                         const struct ec2_modify_instance_metadata_options_request *in,
                                          struct ec2_modify_instance_metadata_options_result *out, struct err *err)
 {
     struct ec2_instance *instance;
@@ -18,13 +19,16 @@ int ec2_modify_instance_metadata_options(struct call *call, const struct ec2_mod
 
     if (r < 0)
         return r;
-    if (!in->http_tokens.p && !in->http_put_response_hop_limit.set && !in->http_endpoint.p && !in->http_protocol_ipv6.p &&
-        !in->instance_metadata_tags.p)
+    if (!in->http_tokens.p && !in->http_put_response_hop_limit.set && !in->http_endpoint.p &&
+        !in->http_protocol_ipv6.p && !in->instance_metadata_tags.p)
         return err_aws(err, &EC2_MISSING_PARAMETER, "The request must contain at least one metadata option.");
     if (instance_state_of(instance) == INSTANCE_TERMINATED || instance_state_of(instance) == INSTANCE_SHUTTING_DOWN)
-        return err_aws(err, &EC2_INCORRECT_INSTANCE_STATE, "The instance '" STR_FMT "' is terminated.", STR_ARG(in->instance_id));
-    if (in->http_put_response_hop_limit.set && (in->http_put_response_hop_limit.value < 1 || in->http_put_response_hop_limit.value > 64))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The value supplied for HttpPutResponseHopLimit is invalid: it must be between 1 and 64.");
+        return err_aws(err, &EC2_INCORRECT_INSTANCE_STATE, "The instance '" STR_FMT "' is terminated.",
+                       STR_ARG(in->instance_id));
+    if (in->http_put_response_hop_limit.set &&
+        (in->http_put_response_hop_limit.value < 1 || in->http_put_response_hop_limit.value > 64))
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "The value supplied for HttpPutResponseHopLimit is invalid: it must be between 1 and 64.");
     options = instance->metadata_options;
     override(&options->http_tokens, in->http_tokens);
     override(&options->http_endpoint, in->http_endpoint);
@@ -73,36 +77,42 @@ static const char *refuse_credits(const struct ec2_instance *instance, struct st
 }
 
 /* Each item succeeds or fails by itself. */
-int ec2_modify_instance_credit_specification(struct call *call, const struct ec2_modify_instance_credit_specification_request *in,
-                                             struct ec2_modify_instance_credit_specification_result *out, struct err *err)
+int ec2_modify_instance_credit_specification(struct call *call,
+                                             const struct ec2_modify_instance_credit_specification_request *in,
+                                             struct ec2_modify_instance_credit_specification_result *out,
+                                             struct err *err)
 {
     size_t count = in->instance_credit_specifications.count;
 
-    out->successful_instance_credit_specifications.items = arena_array(call->arena, struct ec2_successful_instance_credit_specification_item, count);
-    out->unsuccessful_instance_credit_specifications.items =
-        arena_array(call->arena, struct ec2_unsuccessful_instance_credit_specification_item, count);
+    out->successful_instance_credit_specifications.items = arena_array(
+        call->arena, struct ec2_successful_instance_credit_specification_item, count);
+    out->unsuccessful_instance_credit_specifications.items = arena_array(
+        call->arena, struct ec2_unsuccessful_instance_credit_specification_item, count);
     for (size_t i = 0; i < count; i++) {
         const struct ec2_instance_credit_specification_request *wanted = &in->instance_credit_specifications.items[i];
-        struct ec2_instance *instance = wanted->instance_id.len ? tx_edit(call->tx, EC2_INSTANCE, wanted->instance_id) : NULL;
+        struct ec2_instance *instance = wanted->instance_id.len ? tx_edit(call->tx, EC2_INSTANCE, wanted->instance_id)
+                                                                : NULL;
         const char *code, *why = refuse_credits(instance, wanted->cpu_credits, &code);
 
         if (why) {
             struct ec2_unsuccessful_instance_credit_specification_item *item =
-                &out->unsuccessful_instance_credit_specifications.items[out->unsuccessful_instance_credit_specifications.count++];
+                &out->unsuccessful_instance_credit_specifications
+                     .items[out->unsuccessful_instance_credit_specifications.count++];
             item->instance_id = wanted->instance_id;
             item->error = arena_new(call->arena, struct ec2_unsuccessful_instance_credit_specification_item_error);
             item->error->code = str_of(code);
             item->error->message = str_of(why);
         } else {
             instance->cpu_credits = wanted->cpu_credits;
-            out->successful_instance_credit_specifications.items[out->successful_instance_credit_specifications.count++].instance_id =
-                instance->instance_id;
+            out->successful_instance_credit_specifications.items[out->successful_instance_credit_specifications.count++]
+                .instance_id = instance->instance_id;
         }
     }
     return 0;
 }
 
-int ec2_modify_instance_maintenance_options(struct call *call, const struct ec2_modify_instance_maintenance_options_request *in,
+int ec2_modify_instance_maintenance_options(struct call *call,
+                                            const struct ec2_modify_instance_maintenance_options_request *in,
                                             struct ec2_modify_instance_maintenance_options_result *out, struct err *err)
 {
     struct ec2_instance *instance;

@@ -1,6 +1,6 @@
 /*
- * DescribeInstanceStatus: computed from the instances. A running one is initializing until its boot has finished, then ok: no
- * clock decides that. Source: "Status checks for Amazon EC2 instances", EC2 user guide.
+ * DescribeInstanceStatus: computed from the instances. A running one is initializing until its boot has finished, then
+ * ok: no clock decides that. Source: "Status checks for Amazon EC2 instances", EC2 user guide.
  */
 #include "services/ec2/instance.h"
 
@@ -24,7 +24,8 @@ static struct ec2_ebs_status_summary *ebs_summary(struct call *call, bool booted
     out->status = booted ? S("ok") : S("initializing");
     out->details.items = arena_new(call->arena, struct ec2_ebs_status_details);
     out->details.count = 1;
-    out->details.items[0] = (struct ec2_ebs_status_details){.name = S("reachability"), .status = booted ? S("passed") : S("initializing")};
+    out->details.items[0] = (struct ec2_ebs_status_details){.name = S("reachability"),
+                                                            .status = booted ? S("passed") : S("initializing")};
     return out;
 }
 
@@ -36,12 +37,13 @@ static void fill(struct call *call, const struct ec2_instance *instance, struct 
     view->availability_zone = instance->placement->availability_zone;
     view->availability_zone_id = instance->placement->availability_zone_id;
     view->instance_state = instance->state;
-    view->operator = instance->operator;
+    view->operator= instance->operator;
     if (instance_state_of(instance) != INSTANCE_RUNNING) {
         view->instance_status = view->system_status = summary(call, S("not-applicable"), (struct str){0});
         return;
     }
-    view->instance_status = summary(call, booted ? S("ok") : S("initializing"), booted ? S("passed") : S("initializing"));
+    view->instance_status = summary(call, booted ? S("ok") : S("initializing"),
+                                    booted ? S("passed") : S("initializing"));
     view->system_status = summary(call, S("ok"), S("passed"));
     view->attached_ebs_status = ebs_summary(call, true);
 }

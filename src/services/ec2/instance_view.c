@@ -4,7 +4,8 @@
  */
 #include "services/ec2/instance.h"
 
-static struct ec2_instance_network_interface_association *view_association(struct call *call, const struct ec2_network_interface_association *in)
+static struct ec2_instance_network_interface_association *
+view_association(struct call *call, const struct ec2_network_interface_association *in)
 {
     struct ec2_instance_network_interface_association *out;
 
@@ -21,7 +22,8 @@ static struct ec2_instance_network_interface_association *view_association(struc
     return out;
 }
 
-static void view_addresses(struct call *call, const struct ec2_network_interface *eni, struct ec2_instance_network_interface *out)
+static void view_addresses(struct call *call, const struct ec2_network_interface *eni,
+                           struct ec2_instance_network_interface *out)
 {
     size_t count = eni->private_ip_addresses.count;
 
@@ -37,9 +39,11 @@ static void view_addresses(struct call *call, const struct ec2_network_interface
     }
 }
 
-static void view_attachment(struct call *call, const struct ec2_network_interface_attachment *in, struct ec2_instance_network_interface *out)
+static void view_attachment(struct call *call, const struct ec2_network_interface_attachment *in,
+                            struct ec2_instance_network_interface *out)
 {
-    struct ec2_instance_network_interface_attachment *to = arena_new(call->arena, struct ec2_instance_network_interface_attachment);
+    struct ec2_instance_network_interface_attachment *to = arena_new(call->arena,
+                                                                     struct ec2_instance_network_interface_attachment);
 
     to->attach_time = in->attach_time;
     to->attachment_id = in->attachment_id;
@@ -50,7 +54,8 @@ static void view_attachment(struct call *call, const struct ec2_network_interfac
     out->attachment = to;
 }
 
-static void view_interface(struct call *call, const struct ec2_network_interface *eni, struct ec2_instance_network_interface *out)
+static void view_interface(struct call *call, const struct ec2_network_interface *eni,
+                           struct ec2_instance_network_interface *out)
 {
     out->association = view_association(call, eni->association);
     view_attachment(call, eni->attachment, out);
@@ -67,7 +72,7 @@ static void view_interface(struct call *call, const struct ec2_network_interface
     out->subnet_id = eni->subnet_id;
     out->vpc_id = eni->vpc_id;
     out->interface_type = eni->interface_type;
-    out->operator = eni->operator;
+    out->operator= eni->operator;
     out->requester_managed = eni->requester_managed;
     out->requester_id = eni->requester_id;
     out->tag_set = eni->tag_set;
@@ -113,7 +118,8 @@ static void view_volumes(struct call *call, struct ec2_instance *view)
         to->delete_on_termination = from->delete_on_termination;
         to->status = from->state;
         to->volume_id = from->volume_id;
-        view->block_device_mappings.items[i] = (struct ec2_instance_block_device_mapping){.device_name = from->device, .ebs = to};
+        view->block_device_mappings.items[i] = (struct ec2_instance_block_device_mapping){.device_name = from->device,
+                                                                                          .ebs = to};
     }
 }
 
@@ -122,4 +128,23 @@ int instance_derive(struct call *call, const struct ec2_instance *instance, stru
     view_network(call, view);
     view_volumes(call, view);
     return 0;
+}
+
+/* A view is its instance, the interfaces and the volumes. */
+size_t instance_kept_while(struct call *call, const struct ec2_instance *instance, uint64_t *versions, size_t count,
+                           size_t max)
+{
+    const struct ec2_network_interface *const *interfaces;
+    const struct ec2_volume *const *volumes;
+    size_t interface_count = network_interface_find(call->tx, EC2_NETWORK_INTERFACE_BY_ATTACHMENT_INSTANCE_ID,
+                                                    instance->instance_id, &interfaces);
+    size_t volume_count = volume_find(call->tx, EC2_VOLUME_BY_ATTACHMENTS_INSTANCE_ID, instance->instance_id, &volumes);
+
+    if (count + interface_count + volume_count > max)
+        return 0;
+    for (size_t i = 0; i < interface_count; i++)
+        versions[count++] = record_version(interfaces[i]);
+    for (size_t i = 0; i < volume_count; i++)
+        versions[count++] = record_version(volumes[i]);
+    return count;
 }

@@ -43,12 +43,16 @@ struct launch {
     struct ec2_tag_list instance_tags, volume_tags, interface_tags;
 };
 
-/* Each part checks its members of the request, in the order in which launch_plan calls them, and fills its part of the launch. */
+/* Each part checks its members of the request, in the order in which launch_plan calls them, and fills its part of the
+ * launch. */
 int launch_plan(struct call *call, const struct ec2_run_instances_request *in, struct launch *launch, struct err *err);
-int launch_check_options(struct call *call, struct launch *launch, struct err *err);    /* launch_options.c: what the type and kinds not built refuse */
-int launch_plan_volumes(struct call *call, struct launch *launch, struct err *err);     /* launch_volumes.c */
-int launch_plan_interfaces(struct call *call, struct launch *launch, struct err *err);  /* launch_network.c */
+int launch_check_options(struct call *call, struct launch *launch,
+                         struct err *err); /* launch_options.c: what the type and kinds not built refuse */
+int launch_plan_volumes(struct call *call, struct launch *launch, struct err *err);    /* launch_volumes.c */
+int launch_plan_interfaces(struct call *call, struct launch *launch, struct err *err); /* launch_network.c */
 
 /* Makes the records of the n-th instance: its volumes, interfaces and itself. */
-int launch_instance(struct call *call, const struct launch *launch, int64_t n, struct ec2_instance **ret, struct err *err);
-void launch_fill_options(struct call *call, const struct launch *launch, struct ec2_instance *instance); /* launch_options.c: defaults as AWS fills them */
+int launch_instance(struct call *call, const struct launch *launch, int64_t n, struct ec2_instance **ret,
+                    struct err *err);
+void launch_fill_options(struct call *call, const struct launch *launch,
+                         struct ec2_instance *instance); /* launch_options.c: defaults as AWS fills them */

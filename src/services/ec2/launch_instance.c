@@ -24,10 +24,11 @@ static struct str new_mac(struct call *call)
     return call_printf(call, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
 }
 
-static int add_address(struct call *call, struct ec2_network_interface *eni, const struct launch_interface *plan, struct str wanted,
-                       struct err *err)
+static int add_address(struct call *call, struct ec2_network_interface *eni, const struct launch_interface *plan,
+                       struct str wanted, struct err *err)
 {
-    struct ec2_network_interface_private_ip_address *address = &eni->private_ip_addresses.items[eni->private_ip_addresses.count];
+    struct ec2_network_interface_private_ip_address *address =
+        &eni->private_ip_addresses.items[eni->private_ip_addresses.count];
     uint32_t number;
     int r = subnet_take_address(call, plan->subnet, wanted, &number, err);
 
@@ -40,11 +41,13 @@ static int add_address(struct call *call, struct ec2_network_interface *eni, con
     return 0;
 }
 
-static int make_addresses(struct call *call, struct ec2_network_interface *eni, const struct launch_interface *plan, struct err *err)
+static int make_addresses(struct call *call, struct ec2_network_interface *eni, const struct launch_interface *plan,
+                          struct err *err)
 {
     int r;
 
-    eni->private_ip_addresses.items = arena_array(call->arena, struct ec2_network_interface_private_ip_address, 1 + plan->secondary_count);
+    eni->private_ip_addresses.items = arena_array(call->arena, struct ec2_network_interface_private_ip_address,
+                                                  1 + plan->secondary_count);
     r = add_address(call, eni, plan, plan->private_ip, err);
     for (size_t i = 0; i < plan->secondary_count && r == 0; i++)
         r = add_address(call, eni, plan, plan->secondary_ips ? plan->secondary_ips[i] : (struct str){0}, err);
@@ -55,8 +58,8 @@ static int make_addresses(struct call *call, struct ec2_network_interface *eni, 
     return 0;
 }
 
-static int make_interface(struct call *call, const struct launch *launch, const struct launch_interface *plan, struct str instance_id,
-                          struct err *err)
+static int make_interface(struct call *call, const struct launch *launch, const struct launch_interface *plan,
+                          struct str instance_id, struct err *err)
 {
     struct ec2_network_interface *eni = network_interface_create(call->tx, id_new(call->arena, S("eni-")));
 
@@ -73,7 +76,7 @@ static int make_interface(struct call *call, const struct launch *launch, const 
     eni->source_dest_check = YES;
     eni->status = S("in-use");
     eni->tag_set = launch->interface_tags;
-    eni->operator = arena_new(call->arena, struct ec2_operator_response);
+    eni->operator= arena_new(call->arena, struct ec2_operator_response);
     eni->operator->managed = NO;
     eni->attachment = arena_new(call->arena, struct ec2_network_interface_attachment);
     eni->attachment->attachment_id = id_new(call->arena, S("eni-attach-"));
@@ -87,7 +90,8 @@ static int make_interface(struct call *call, const struct launch *launch, const 
     return make_addresses(call, eni, plan, err);
 }
 
-static void make_volume(struct call *call, const struct launch *launch, const struct launch_volume *plan, struct str instance_id)
+static void make_volume(struct call *call, const struct launch *launch, const struct launch_volume *plan,
+                        struct str instance_id)
 {
     struct ec2_volume *volume = volume_create(call->tx, id_new(call->arena, S("vol-")));
     const struct ec2_subnet *subnet = launch->interfaces[0].subnet;
@@ -108,7 +112,7 @@ static void make_volume(struct call *call, const struct launch *launch, const st
         volume->throughput = INT(plan->throughput);
     volume->state = S("in-use");
     volume->tags = launch->volume_tags;
-    volume->operator = arena_new(call->arena, struct ec2_operator_response);
+    volume->operator= arena_new(call->arena, struct ec2_operator_response);
     volume->operator->managed = NO;
     volume->attachments.items = attachment = arena_new(call->arena, struct ec2_volume_attachment);
     volume->attachments.count = 1;
@@ -136,7 +140,8 @@ static void fill_image(const struct launch *launch, struct ec2_instance *instanc
     instance->usage_operation_update_time = TIME(launch->now);
 }
 
-int launch_instance(struct call *call, const struct launch *launch, int64_t n, struct ec2_instance **ret, struct err *err)
+int launch_instance(struct call *call, const struct launch *launch, int64_t n, struct ec2_instance **ret,
+                    struct err *err)
 {
     struct str id = id_new(call->arena, S("i-"));
     struct ec2_instance *instance = instance_create(call->tx, id);

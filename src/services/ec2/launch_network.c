@@ -1,6 +1,7 @@
 /*
  * RunInstances: where an instance stands: subnet, zone, security groups, interfaces.
- * Sources: RunInstances and InstanceNetworkInterfaceSpecification in the API reference; "Default VPCs" in the VPC guide.
+ * Sources: RunInstances and InstanceNetworkInterfaceSpecification in the API reference; "Default VPCs" in the VPC
+ * guide.
  */
 #include "services/ec2/address.h"
 #include "services/ec2/launch.h"
@@ -25,10 +26,12 @@ static int unsupported_in_zone(struct call *call, const struct launch *launch, s
     for (size_t i = 0; i < region->zone_count; i++) {
         const struct zone *zone = region_zone(region, i);
         if (instance_type_in_zone(launch->type, zone))
-            others = call_printf(call, STR_FMT "%s" STR_FMT, STR_ARG(others), others.len ? ", " : "", STR_ARG(catalogue_text(zone->name)));
+            others = call_printf(call, STR_FMT "%s" STR_FMT, STR_ARG(others), others.len ? ", " : "",
+                                 STR_ARG(catalogue_text(zone->name)));
     }
     return err_aws(err, &EC2_UNSUPPORTED,
-                   "Your requested instance type (" STR_FMT ") is not supported in your requested Availability Zone (" STR_FMT
+                   "Your requested instance type (" STR_FMT
+                   ") is not supported in your requested Availability Zone (" STR_FMT
                    "). Please retry your request by not specifying an Availability Zone or choosing " STR_FMT ".",
                    STR_ARG(launch->type_name), STR_ARG(zone_name), STR_ARG(others));
 }
@@ -40,20 +43,25 @@ static bool offered(struct call *call, const struct launch *launch, struct str z
     return zone && instance_type_in_zone(launch->type, zone);
 }
 
-static int64_t free_addresses(struct call *call, const struct ec2_subnet *subnet)
+/* Room for that many interfaces, as far as a look at their number tells: taking the addresses decides. */
+static bool has_room(struct call *call, const struct ec2_subnet *subnet, int64_t count)
 {
-    struct ec2_subnet view = *subnet;
-    struct err ignored = ERR_INIT;
+    uint32_t network;
+    unsigned prefix;
+    size_t taken = tx_find_count(call->tx, EC2_NETWORK_INTERFACE, EC2_NETWORK_INTERFACE_BY_SUBNET_ID,
+                                 subnet->subnet_id);
 
-    subnet_derive(call, subnet, &view, &ignored);
-    return view.available_ip_address_count.value;
+    return cidr_parse(subnet->cidr_block, &network, &prefix) &&
+           ((int64_t)1 << (32 - prefix)) - 5 - (int64_t)taken >= count;
 }
 
 /* The default subnet of the zone asked for, or the first whose zone offers the type and that has room. */
-static int choose_default_subnet(struct call *call, const struct launch *launch, const struct ec2_subnet **ret, struct err *err)
+static int choose_default_subnet(struct call *call, const struct launch *launch, const struct ec2_subnet **ret,
+                                 struct err *err)
 {
     const struct ec2_placement *placement = launch->in->placement;
-    struct str zone = placement ? placement->availability_zone : (struct str){0}, zone_id = placement ? placement->availability_zone_id : (struct str){0};
+    struct str zone = placement ? placement->availability_zone : (struct str){0},
+               zone_id = placement ? placement->availability_zone_id : (struct str){0};
     const struct ec2_subnet *subnet, *full = NULL;
     const struct region *region = region_find(call->region);
 
@@ -62,7 +70,8 @@ static int choose_default_subnet(struct call *call, const struct launch *launch,
         zone = found ? catalogue_text(found->name) : zone_id;
     }
     if (zone.len && !zone_find(region, zone))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Invalid availability zone: [" STR_FMT "]", STR_ARG(str_first(zone, 64)));
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Invalid availability zone: [" STR_FMT "]",
+                       STR_ARG(str_first(zone, 64)));
     if (zone.len && !offered(call, launch, zone))
         return unsupported_in_zone(call, launch, zone, err);
     for (uint64_t position = 0; (subnet = subnet_next(call->tx, &position));) {
@@ -70,20 +79,24 @@ static int choose_default_subnet(struct call *call, const struct launch *launch,
             !offered(call, launch, subnet->availability_zone))
             continue;
         *ret = subnet;
-        if (free_addresses(call, subnet) >= launch->count)
+        if (has_room(call, subnet, launch->count))
             return 0;
         full = subnet;
     }
     if (full)
         return 0; /* taking an address says that there is none */
     if (!default_vpc(call))
-        return err_aws(err, &EC2_VPC_ID_NOT_SPECIFIED, "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.");
+        return err_aws(err, &EC2_VPC_ID_NOT_SPECIFIED,
+                       "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.");
     if (zone.len)
-        return err_aws(err, &EC2_MISSING_INPUT, "No default subnet for availability zone: '" STR_FMT "'.", STR_ARG(zone));
-    return err_aws(err, &EC2_UNSUPPORTED, "The instance type " STR_FMT " is not supported in this region.", STR_ARG(launch->type_name));
+        return err_aws(err, &EC2_MISSING_INPUT, "No default subnet for availability zone: '" STR_FMT "'.",
+                       STR_ARG(zone));
+    return err_aws(err, &EC2_UNSUPPORTED, "The instance type " STR_FMT " is not supported in this region.",
+                   STR_ARG(launch->type_name));
 }
 
-static int choose_subnet(struct call *call, const struct launch *launch, struct str id, const struct ec2_subnet **ret, struct err *err)
+static int choose_subnet(struct call *call, const struct launch *launch, struct str id, const struct ec2_subnet **ret,
+                         struct err *err)
 {
     const struct ec2_placement *placement = launch->in->placement;
     int r;
@@ -93,8 +106,10 @@ static int choose_subnet(struct call *call, const struct launch *launch, struct 
     r = subnet_get(call->tx, id, ret, err);
     if (r < 0)
         return r;
-    if (placement && placement->availability_zone.len && !str_equal(placement->availability_zone, (*ret)->availability_zone))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The subnet '" STR_FMT "' is not in the availability zone '" STR_FMT "'.", STR_ARG(id),
+    if (placement && placement->availability_zone.len &&
+        !str_equal(placement->availability_zone, (*ret)->availability_zone))
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "The subnet '" STR_FMT "' is not in the availability zone '" STR_FMT "'.", STR_ARG(id),
                        STR_ARG(placement->availability_zone));
     if (!offered(call, launch, (*ret)->availability_zone))
         return unsupported_in_zone(call, launch, (*ret)->availability_zone, err);
@@ -117,12 +132,14 @@ static void add_group(struct ec2_group_identifier_list *groups, const struct ec2
     for (size_t i = 0; i < groups->count; i++)
         if (str_equal(groups->items[i].group_id, group->group_id))
             return;
-    groups->items[groups->count++] = (struct ec2_group_identifier){.group_id = group->group_id, .group_name = group->group_name};
+    groups->items[groups->count++] = (struct ec2_group_identifier){.group_id = group->group_id,
+                                                                   .group_name = group->group_name};
 }
 
 /* Groups by id or, in the default VPC, by name; the VPC's default group when none is named. */
-static int choose_groups(struct call *call, const struct ec2_subnet *subnet, const struct str *ids, size_t id_count, const struct str *names,
-                         size_t name_count, struct ec2_group_identifier_list *ret, struct err *err)
+static int choose_groups(struct call *call, const struct ec2_subnet *subnet, const struct str *ids, size_t id_count,
+                         const struct str *names, size_t name_count, struct ec2_group_identifier_list *ret,
+                         struct err *err)
 {
     const struct ec2_security_group *group;
 
@@ -132,14 +149,16 @@ static int choose_groups(struct call *call, const struct ec2_subnet *subnet, con
         if (r < 0)
             return r;
         if (!str_equal(group->vpc_id, subnet->vpc_id))
-            return err_aws(err, &AWS_INVALID_PARAMETER, "Security group " STR_FMT " and subnet " STR_FMT " belong to different networks.",
+            return err_aws(err, &AWS_INVALID_PARAMETER,
+                           "Security group " STR_FMT " and subnet " STR_FMT " belong to different networks.",
                            STR_ARG(group->group_id), STR_ARG(subnet->subnet_id));
         add_group(ret, group);
     }
     for (size_t i = 0; i < name_count; i++) {
         group = group_named(call, subnet->vpc_id, names[i]);
         if (!group)
-            return err_aws(err, &EC2_INVALID_GROUP_NOT_FOUND, "The security group '" STR_FMT "' does not exist in VPC '" STR_FMT "'",
+            return err_aws(err, &EC2_INVALID_GROUP_NOT_FOUND,
+                           "The security group '" STR_FMT "' does not exist in VPC '" STR_FMT "'",
                            STR_ARG(str_first(names[i], 255)), STR_ARG(subnet->vpc_id));
         add_group(ret, group);
     }
@@ -169,8 +188,8 @@ static int plan_primary(struct call *call, struct launch *launch, struct err *er
     interface->interface_type = S("interface");
     interface->delete_on_termination = true;
     launch->interface_count = 1;
-    return choose_groups(call, interface->subnet, in->security_group_ids.items, in->security_group_ids.count, in->security_groups.items,
-                         in->security_groups.count, &interface->groups, err);
+    return choose_groups(call, interface->subnet, in->security_group_ids.items, in->security_group_ids.count,
+                         in->security_groups.items, in->security_groups.count, &interface->groups, err);
 }
 
 static int not_beside_interfaces(const struct ec2_run_instances_request *in, struct err *err)
@@ -178,13 +197,15 @@ static int not_beside_interfaces(const struct ec2_run_instances_request *in, str
     if (in->subnet_id.p || in->security_group_ids.count || in->security_groups.count || in->private_ip_address.p)
         return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
                        "Network interfaces and an instance-level %s may not be specified on the same request",
-                       in->subnet_id.p ? "subnet ID" : in->private_ip_address.p ? "private address" : "security groups");
+                       in->subnet_id.p            ? "subnet ID"
+                       : in->private_ip_address.p ? "private address"
+                                                  : "security groups");
     return 0;
 }
 
 /* PrivateIpAddresses: the primary one and the others. */
-static int plan_addresses(struct call *call, const struct ec2_instance_network_interface_specification *in, struct launch_interface *interface,
-                          struct err *err)
+static int plan_addresses(struct call *call, const struct ec2_instance_network_interface_specification *in,
+                          struct launch_interface *interface, struct err *err)
 {
     struct str *secondary = arena_array(call->arena, struct str, in->private_ip_addresses.count);
 
@@ -195,7 +216,8 @@ static int plan_addresses(struct call *call, const struct ec2_instance_network_i
             secondary[interface->secondary_count++] = address->private_ip_address;
         } else {
             if (interface->private_ip.p && !str_equal(interface->private_ip, address->private_ip_address))
-                return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION, "Only one primary private IP address can be specified.");
+                return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
+                               "Only one primary private IP address can be specified.");
             interface->private_ip = address->private_ip_address;
         }
     }
@@ -208,7 +230,8 @@ static int plan_addresses(struct call *call, const struct ec2_instance_network_i
     return 0;
 }
 
-static int plan_interface(struct call *call, struct launch *launch, const struct ec2_instance_network_interface_specification *in,
+static int plan_interface(struct call *call, struct launch *launch,
+                          const struct ec2_instance_network_interface_specification *in,
                           struct launch_interface *interface, struct err *err)
 {
     int r;
@@ -218,13 +241,15 @@ static int plan_interface(struct call *call, struct launch *launch, const struct
         r = network_interface_get(call->tx, in->network_interface_id, &existing, err);
         if (r < 0)
             return r;
-        return err_aws(err, &EC2_INVALID_NETWORK_INTERFACE_IN_USE, "Interface: [" STR_FMT "] in use.", STR_ARG(in->network_interface_id));
+        return err_aws(err, &EC2_INVALID_NETWORK_INTERFACE_IN_USE, "Interface: [" STR_FMT "] in use.",
+                       STR_ARG(in->network_interface_id));
     }
     if (!in->device_index.set)
         return err_aws(err, &EC2_MISSING_PARAMETER, "Each network interface requires a device index.");
-    if (in->ipv6_address_count.value || in->ipv6_addresses.count || in->ipv4_prefix_count.value || in->ipv4_prefixes.count ||
-        in->ipv6_prefix_count.value || in->ipv6_prefixes.count)
-        return err_aws(err, &AWS_NOT_IMPLEMENTED, "IPv6 addresses and delegated prefixes of network interfaces are not built yet.");
+    if (in->ipv6_address_count.value || in->ipv6_addresses.count || in->ipv4_prefix_count.value ||
+        in->ipv4_prefixes.count || in->ipv6_prefix_count.value || in->ipv6_prefixes.count)
+        return err_aws(err, &AWS_NOT_IMPLEMENTED,
+                       "IPv6 addresses and delegated prefixes of network interfaces are not built yet.");
     r = choose_subnet(call, launch, in->subnet_id, &interface->subnet, err);
     if (r < 0)
         return r;
@@ -245,20 +270,24 @@ static int check_interfaces(const struct launch *launch, struct err *err)
     const struct launch_interface *items = launch->interfaces;
 
     if (launch->interface_count > launch->type->network.max_interfaces)
-        return err_aws(err, &EC2_ATTACHMENT_LIMIT_EXCEEDED, "Interface count %zu exceeds the limit for " STR_FMT, launch->interface_count,
-                       STR_ARG(launch->type_name));
+        return err_aws(err, &EC2_ATTACHMENT_LIMIT_EXCEEDED, "Interface count %zu exceeds the limit for " STR_FMT,
+                       launch->interface_count, STR_ARG(launch->type_name));
     for (size_t i = 0; i < launch->interface_count; i++) {
         if (1 + items[i].secondary_count > launch->type->network.ipv4_per_interface)
-            return err_aws(err, &EC2_PRIVATE_IP_ADDRESS_LIMIT_EXCEEDED, "Number of private addresses will exceed limit.");
+            return err_aws(err, &EC2_PRIVATE_IP_ADDRESS_LIMIT_EXCEEDED,
+                           "Number of private addresses will exceed limit.");
         if (!str_equal(items[i].subnet->availability_zone, items[0].subnet->availability_zone))
-            return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION, "All network interfaces must be in the same Availability Zone.");
+            return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
+                           "All network interfaces must be in the same Availability Zone.");
         for (size_t k = 0; k < i; k++)
             if (items[i].device_index == items[k].device_index && items[i].card_index == items[k].card_index)
-                return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION, "Each network interface requires a unique device index.");
+                return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
+                               "Each network interface requires a unique device index.");
     }
     for (size_t i = 0; i < launch->interface_count; i++)
         if (launch->interfaces[i].private_ip.p && launch->count > 1)
-            return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION, "A private IP address can be specified for one instance only.");
+            return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
+                           "A private IP address can be specified for one instance only.");
     return 0;
 }
 

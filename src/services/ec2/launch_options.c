@@ -25,9 +25,10 @@ static int check_cpu(const struct launch *launch, struct err *err)
         return 0;
     if (!catalogue_has_number(launch->type->valid_cores, (uint32_t)cpu->core_count.value) ||
         !catalogue_has_number(launch->type->valid_threads_per_core, (uint32_t)cpu->threads_per_core.value))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
-                       "The CpuOptions for the specified instance type are not valid: CoreCount %lld, ThreadsPerCore %lld.",
-                       (long long)cpu->core_count.value, (long long)cpu->threads_per_core.value);
+        return err_aws(
+            err, &EC2_INVALID_PARAMETER_VALUE,
+            "The CpuOptions for the specified instance type are not valid: CoreCount %lld, ThreadsPerCore %lld.",
+            (long long)cpu->core_count.value, (long long)cpu->threads_per_core.value);
     return 0;
 }
 
@@ -38,11 +39,13 @@ static int check_credits(const struct launch *launch, struct err *err)
     if (!credits)
         return 0;
     if (!str_equal(credits->cpu_credits, S("standard")) && !str_equal(credits->cpu_credits, S("unlimited")))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value for CpuCredits: '" STR_FMT "'. Valid values: standard, unlimited.",
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "Invalid value for CpuCredits: '" STR_FMT "'. Valid values: standard, unlimited.",
                        STR_ARG(str_first(credits->cpu_credits, 64)));
     if (!launch->type->burstable)
         return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
-                       "The parameter creditSpecification is not supported for the instance type " STR_FMT ".", STR_ARG(launch->type_name));
+                       "The parameter creditSpecification is not supported for the instance type " STR_FMT ".",
+                       STR_ARG(launch->type_name));
     return 0;
 }
 
@@ -65,7 +68,8 @@ static int check_placement(const struct launch *launch, struct err *err)
         return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The host resource group '" STR_FMT "' does not exist",
                        STR_ARG(str_first(placement->host_resource_group_arn, 255)));
     if (str_equal(placement->tenancy, S("host")))
-        return err_aws(err, &EC2_INSUFFICIENT_INSTANCE_CAPACITY, "Insufficient capacity: there is no Dedicated Host with space for " STR_FMT ".",
+        return err_aws(err, &EC2_INSUFFICIENT_INSTANCE_CAPACITY,
+                       "Insufficient capacity: there is no Dedicated Host with space for " STR_FMT ".",
                        STR_ARG(launch->type_name));
     if (placement->partition_number.set)
         return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
@@ -78,24 +82,32 @@ static int check_references(const struct launch *launch, struct err *err)
 {
     const struct ec2_run_instances_request *in = launch->in;
     const struct ec2_capacity_reservation_target *target =
-        in->capacity_reservation_specification ? in->capacity_reservation_specification->capacity_reservation_target : NULL;
+        in->capacity_reservation_specification ? in->capacity_reservation_specification->capacity_reservation_target
+                                               : NULL;
 
     if (in->launch_template && in->launch_template->launch_template_id.p)
-        return err_aws(err, &EC2_INVALID_LAUNCH_TEMPLATE_ID_NOT_FOUND, "The specified launch template, with template ID " STR_FMT ", does not exist.",
+        return err_aws(err, &EC2_INVALID_LAUNCH_TEMPLATE_ID_NOT_FOUND,
+                       "The specified launch template, with template ID " STR_FMT ", does not exist.",
                        STR_ARG(str_first(in->launch_template->launch_template_id, 255)));
     if (in->launch_template)
         return err_aws(err, &EC2_INVALID_LAUNCH_TEMPLATE_NAME_NOT_FOUND_EXCEPTION,
                        "The specified launch template, with template name " STR_FMT ", does not exist.",
                        STR_ARG(str_first(in->launch_template->launch_template_name, 255)));
     if (in->iam_instance_profile)
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Value (" STR_FMT ") for parameter iamInstanceProfile.%s is invalid. Invalid IAM Instance Profile %s",
-                       STR_ARG(str_first(in->iam_instance_profile->name.p ? in->iam_instance_profile->name : in->iam_instance_profile->arn, 255)),
-                       in->iam_instance_profile->name.p ? "name" : "arn", in->iam_instance_profile->name.p ? "name" : "ARN");
+        return err_aws(
+            err, &EC2_INVALID_PARAMETER_VALUE,
+            "Value (" STR_FMT ") for parameter iamInstanceProfile.%s is invalid. Invalid IAM Instance Profile %s",
+            STR_ARG(str_first(in->iam_instance_profile->name.p ? in->iam_instance_profile->name
+                                                               : in->iam_instance_profile->arn,
+                              255)),
+            in->iam_instance_profile->name.p ? "name" : "arn", in->iam_instance_profile->name.p ? "name" : "ARN");
     if (target && target->capacity_reservation_id.len)
-        return err_aws(err, &EC2_INVALID_CAPACITY_RESERVATION_ID_NOT_FOUND, "The capacity reservation '" STR_FMT "' does not exist",
+        return err_aws(err, &EC2_INVALID_CAPACITY_RESERVATION_ID_NOT_FOUND,
+                       "The capacity reservation '" STR_FMT "' does not exist",
                        STR_ARG(str_first(target->capacity_reservation_id, 255)));
     if (target && target->capacity_reservation_resource_group_arn.len)
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The capacity reservation resource group '" STR_FMT "' does not exist",
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "The capacity reservation resource group '" STR_FMT "' does not exist",
                        STR_ARG(str_first(target->capacity_reservation_resource_group_arn, 255)));
     if (in->license_specifications.count)
         return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The license configuration '" STR_FMT "' does not exist",
@@ -104,9 +116,11 @@ static int check_references(const struct launch *launch, struct err *err)
         return err_aws(err, &EC2_INVALID_AMIID_NOT_FOUND, "The image id '[" STR_FMT "]' does not exist",
                        STR_ARG(str_first(in->kernel_id.len ? in->kernel_id : in->ramdisk_id, 255)));
     if (in->elastic_gpu_specification.count || in->elastic_inference_accelerators.count)
-        return err_aws(err, &EC2_UNSUPPORTED_OPERATION, "Elastic Graphics and Elastic Inference are no longer available.");
+        return err_aws(err, &EC2_UNSUPPORTED_OPERATION,
+                       "Elastic Graphics and Elastic Inference are no longer available.");
     if (in->secondary_interfaces.count)
-        return err_aws(err, &EC2_UNSUPPORTED_OPERATION, "Secondary interfaces are not supported for the instance type " STR_FMT ".",
+        return err_aws(err, &EC2_UNSUPPORTED_OPERATION,
+                       "Secondary interfaces are not supported for the instance type " STR_FMT ".",
                        STR_ARG(launch->type_name));
     return 0;
 }
@@ -116,22 +130,28 @@ static int check_features(const struct launch *launch, struct err *err)
     const struct ec2_run_instances_request *in = launch->in;
 
     if (in->instance_market_options)
-        return err_aws(err, &AWS_NOT_IMPLEMENTED, "Spot instances and capacity blocks (instanceMarketOptions) are not built yet.");
+        return err_aws(err, &AWS_NOT_IMPLEMENTED,
+                       "Spot instances and capacity blocks (instanceMarketOptions) are not built yet.");
     if (in->hibernation_options && in->hibernation_options->configured.value)
-        return err_aws(err, &EC2_UNSUPPORTED_HIBERNATION_CONFIGURATION, "Hibernation is not supported for the instance type " STR_FMT ".",
-                       STR_ARG(launch->type_name));
+        return err_aws(err, &EC2_UNSUPPORTED_HIBERNATION_CONFIGURATION,
+                       "Hibernation is not supported for the instance type " STR_FMT ".", STR_ARG(launch->type_name));
     if (in->enclave_options && in->enclave_options->enabled.value)
-        return err_aws(err, &EC2_UNSUPPORTED, "Nitro Enclaves are not supported for the instance type " STR_FMT ".", STR_ARG(launch->type_name));
+        return err_aws(err, &EC2_UNSUPPORTED, "Nitro Enclaves are not supported for the instance type " STR_FMT ".",
+                       STR_ARG(launch->type_name));
     if (in->ebs_optimized.value && str_equal(catalogue_text(launch->type->ebs.optimized), S("unsupported")))
-        return err_aws(err, &EC2_UNSUPPORTED, "The requested configuration is currently not supported. EBS-optimized instances are not "
-                                              "supported for your requested instance type (" STR_FMT ").",
+        return err_aws(err, &EC2_UNSUPPORTED,
+                       "The requested configuration is currently not supported. EBS-optimized instances are not "
+                       "supported for your requested instance type (" STR_FMT ").",
                        STR_ARG(launch->type_name));
     if (in->cpu_options && (in->cpu_options->amd_sev_snp.len || in->cpu_options->nested_virtualization.len))
-        return err_aws(err, &EC2_UNSUPPORTED, "AMD SEV-SNP and nested virtualization are not supported for the instance type " STR_FMT ".",
+        return err_aws(err, &EC2_UNSUPPORTED,
+                       "AMD SEV-SNP and nested virtualization are not supported for the instance type " STR_FMT ".",
                        STR_ARG(launch->type_name));
     if (in->network_performance_options && in->network_performance_options->bandwidth_weighting.len &&
-        !catalogue_has(launch->type->network.bandwidth_weightings, in->network_performance_options->bandwidth_weighting))
-        return err_aws(err, &EC2_UNSUPPORTED, "The bandwidth weighting '" STR_FMT "' is not supported for the instance type " STR_FMT ".",
+        !catalogue_has(launch->type->network.bandwidth_weightings,
+                       in->network_performance_options->bandwidth_weighting))
+        return err_aws(err, &EC2_UNSUPPORTED,
+                       "The bandwidth weighting '" STR_FMT "' is not supported for the instance type " STR_FMT ".",
                        STR_ARG(in->network_performance_options->bandwidth_weighting), STR_ARG(launch->type_name));
     return 0;
 }
@@ -142,7 +162,8 @@ static int check_metadata(const struct launch *launch, struct err *err)
 
     if (options && options->http_put_response_hop_limit.set &&
         (options->http_put_response_hop_limit.value < 1 || options->http_put_response_hop_limit.value > 64))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The value supplied for HttpPutResponseHopLimit is invalid: it must be between 1 and 64.");
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "The value supplied for HttpPutResponseHopLimit is invalid: it must be between 1 and 64.");
     return 0;
 }
 
@@ -185,13 +206,15 @@ static struct ec2_cpu_options *fill_cpu(struct call *call, const struct launch *
 static struct ec2_instance_metadata_options_response *fill_metadata(struct call *call, const struct launch *launch)
 {
     static const struct ec2_instance_metadata_options_request none;
-    const struct ec2_instance_metadata_options_request *in = launch->in->metadata_options ? launch->in->metadata_options : &none;
+    const struct ec2_instance_metadata_options_request *in = launch->in->metadata_options ? launch->in->metadata_options
+                                                                                          : &none;
     struct ec2_instance_metadata_options_response *out = NEW(call, struct ec2_instance_metadata_options_response);
     bool v2 = launch->image && launch->image->imds_support;
 
     out->state = S("pending");
     out->http_tokens = or_default(in->http_tokens, v2 ? S("required") : S("optional"));
-    out->http_put_response_hop_limit = in->http_put_response_hop_limit.set ? in->http_put_response_hop_limit : INT(v2 ? 2 : 1);
+    out->http_put_response_hop_limit = in->http_put_response_hop_limit.set ? in->http_put_response_hop_limit
+                                                                           : INT(v2 ? 2 : 1);
     out->http_endpoint = or_default(in->http_endpoint, S("enabled"));
     out->http_protocol_ipv6 = or_default(in->http_protocol_ipv6, S("disabled"));
     out->http_protocol_ipv4 = S("enabled");
@@ -202,14 +225,20 @@ static struct ec2_instance_metadata_options_response *fill_metadata(struct call 
 static struct ec2_private_dns_name_options_response *fill_dns_options(struct call *call, const struct launch *launch)
 {
     static const struct ec2_private_dns_name_options_request none;
-    const struct ec2_private_dns_name_options_request *in = launch->in->private_dns_name_options ? launch->in->private_dns_name_options : &none;
-    const struct ec2_private_dns_name_options_on_launch *subnet = launch->interfaces[0].subnet->private_dns_name_options_on_launch;
+    const struct ec2_private_dns_name_options_request *in = launch->in->private_dns_name_options
+                                                                ? launch->in->private_dns_name_options
+                                                                : &none;
+    const struct ec2_private_dns_name_options_on_launch *subnet =
+        launch->interfaces[0].subnet->private_dns_name_options_on_launch;
     struct ec2_private_dns_name_options_response *out = NEW(call, struct ec2_private_dns_name_options_response);
 
     out->hostname_type = or_default(in->hostname_type, subnet ? subnet->hostname_type : S("ip-name"));
-    out->enable_resource_name_dns_a_record = in->enable_resource_name_dns_a_record.set ? in->enable_resource_name_dns_a_record : NO;
-    out->enable_resource_name_dns_aaaa_record =
-        in->enable_resource_name_dns_aaaa_record.set ? in->enable_resource_name_dns_aaaa_record : NO;
+    out->enable_resource_name_dns_a_record = in->enable_resource_name_dns_a_record.set
+                                                 ? in->enable_resource_name_dns_a_record
+                                                 : NO;
+    out->enable_resource_name_dns_aaaa_record = in->enable_resource_name_dns_aaaa_record.set
+                                                    ? in->enable_resource_name_dns_aaaa_record
+                                                    : NO;
     return out;
 }
 
@@ -243,24 +272,27 @@ void launch_fill_options(struct call *call, const struct launch *launch, struct 
     i->enclave_options = NEW(call, struct ec2_enclave_options);
     i->enclave_options->enabled = NO;
     i->capacity_reservation_specification = NEW(call, struct ec2_capacity_reservation_specification_response);
-    i->capacity_reservation_specification->capacity_reservation_preference =
-        or_default(in->capacity_reservation_specification ? in->capacity_reservation_specification->capacity_reservation_preference
-                                                          : (struct str){0}, S("open"));
+    i->capacity_reservation_specification->capacity_reservation_preference = or_default(
+        in->capacity_reservation_specification ? in->capacity_reservation_specification->capacity_reservation_preference
+                                               : (struct str){0},
+        S("open"));
     i->maintenance_options = NEW(call, struct ec2_instance_maintenance_options);
-    i->maintenance_options->auto_recovery =
-        or_default(in->maintenance_options ? in->maintenance_options->auto_recovery : (struct str){0}, S("default"));
+    i->maintenance_options->auto_recovery = or_default(
+        in->maintenance_options ? in->maintenance_options->auto_recovery : (struct str){0}, S("default"));
     i->maintenance_options->reboot_migration = S("default");
     i->network_performance_options = NEW(call, struct ec2_instance_network_performance_options);
     i->network_performance_options->bandwidth_weighting = or_default(
-        in->network_performance_options ? in->network_performance_options->bandwidth_weighting : (struct str){0}, S("default"));
-    i->operator = NEW(call, struct ec2_operator_response);
+        in->network_performance_options ? in->network_performance_options->bandwidth_weighting : (struct str){0},
+        S("default"));
+    i->operator= NEW(call, struct ec2_operator_response);
     i->operator->managed = NO;
     i->ebs_optimized = in->ebs_optimized.set ? in->ebs_optimized : NO;
     i->ena_support = BOOL(!str_equal(catalogue_text(launch->type->network.ena), S("unsupported")));
     i->boot_mode = boot_mode;
     i->current_instance_boot_mode = uefi ? S("uefi") : S("legacy-bios");
-    i->cpu_credits = !launch->type->burstable ? (struct str){0}
-                     : in->credit_specification ? in->credit_specification->cpu_credits : default_credits(launch);
+    i->cpu_credits = !launch->type->burstable   ? (struct str){0}
+                     : in->credit_specification ? in->credit_specification->cpu_credits
+                                                : default_credits(launch);
     i->disable_api_termination = BOOL(in->disable_api_termination.value);
     i->disable_api_stop = BOOL(in->disable_api_stop.value);
     i->shutdown_behavior = or_default(in->instance_initiated_shutdown_behavior, S("stop"));

@@ -10,14 +10,17 @@ static int plan_count(struct launch *launch, struct err *err)
     int64_t min = launch->in->min_count.value, max = launch->in->max_count.value;
 
     if (min < 1 || max < 1)
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Value (%lld) for parameter %s is invalid. Must be a positive integer.",
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "Value (%lld) for parameter %s is invalid. Must be a positive integer.",
                        (long long)(min < 1 ? min : max), min < 1 ? "minCount" : "maxCount");
     if (min > max)
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "maxCount (%lld) must be greater than or equal to minCount (%lld)",
-                       (long long)max, (long long)min);
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "maxCount (%lld) must be greater than or equal to minCount (%lld)", (long long)max,
+                       (long long)min);
     if (min > MAX_PER_CALL)
         return err_aws(err, &EC2_INSTANCE_LIMIT_EXCEEDED,
-                       "You have requested more instances (%lld) than your current instance limit of %d allows for the specified instance type.",
+                       "You have requested more instances (%lld) than your current instance limit of %d allows for the "
+                       "specified instance type.",
                        (long long)min, MAX_PER_CALL);
     launch->count = max < MAX_PER_CALL ? max : MAX_PER_CALL;
     return 0;
@@ -46,7 +49,8 @@ static int plan_image(struct call *call, struct launch *launch, struct err *err)
         char text[IMAGE_ID_SIZE];
         launch->image = image_of_parameter(str_skip(id, 12));
         if (!launch->image)
-            return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Value (" STR_FMT ") for parameter imageId is invalid. Parameter not found.",
+            return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                           "Value (" STR_FMT ") for parameter imageId is invalid. Parameter not found.",
                            STR_ARG(str_first(id, 255)));
         launch->image_id = arena_str(call->arena, image_id(launch->image, region, text));
     } else {
@@ -57,7 +61,8 @@ static int plan_image(struct call *call, struct launch *launch, struct err *err)
         return err_aws(err, &EC2_INVALID_AMIID_MALFORMED, "Invalid id: \"" STR_FMT "\"%s", STR_ARG(str_first(id, 255)),
                        str_starts(id, S("ami-")) ? "" : " (expecting \"ami-...\")");
     if (!launch->image && !call->engine->default_image.p)
-        return err_aws(err, &EC2_INVALID_AMIID_NOT_FOUND, "The image id '[" STR_FMT "]' does not exist", STR_ARG(str_first(id, 255)));
+        return err_aws(err, &EC2_INVALID_AMIID_NOT_FOUND, "The image id '[" STR_FMT "]' does not exist",
+                       STR_ARG(str_first(id, 255)));
     launch->architecture = launch->image ? catalogue_text(launch->image->architecture) : S("");
     launch->root_device = launch->image ? catalogue_text(launch->image->root_device) : S("/dev/xvda");
     return 0;
@@ -74,11 +79,13 @@ static int plan_type(struct launch *launch, struct err *err)
     if (launch->architecture.len == 0)
         launch->architecture = catalogue_item(launch->type->architectures, launch->type->architectures.count - 1u);
     if (!catalogue_has(launch->type->architectures, launch->architecture))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
-                       "The architecture '" STR_FMT "' of the specified instance type does not match the architecture '" STR_FMT
-                       "' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again. You can use "
-                       "'describe-instance-types' or 'describe-images' to discover the architecture of the instance type or AMI.",
-                       STR_ARG(catalogue_item(launch->type->architectures, 0)), STR_ARG(launch->architecture));
+        return err_aws(
+            err, &EC2_INVALID_PARAMETER_VALUE,
+            "The architecture '" STR_FMT "' of the specified instance type does not match the architecture '" STR_FMT
+            "' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try "
+            "again. You can use "
+            "'describe-instance-types' or 'describe-images' to discover the architecture of the instance type or AMI.",
+            STR_ARG(catalogue_item(launch->type->architectures, 0)), STR_ARG(launch->architecture));
     return 0;
 }
 
@@ -108,7 +115,8 @@ static int plan_key(struct call *call, struct launch *launch, struct err *err)
 
 static int plan_tags(struct call *call, struct launch *launch, struct err *err)
 {
-    static const char *const taken[] = {"instance", "volume", "network-interface", "spot-instances-request", "elastic-gpu", NULL};
+    static const char *const taken[] = {"instance",    "volume", "network-interface", "spot-instances-request",
+                                        "elastic-gpu", NULL};
     const struct ec2_tag_specification_list *specifications = &launch->in->tag_specifications;
     int r = tags_specified(call, specifications, "instance", taken, &launch->instance_tags, err);
 
@@ -123,7 +131,8 @@ int launch_plan(struct call *call, const struct ec2_run_instances_request *in, s
 {
     int r;
 
-    *launch = (struct launch){.in = in, .now = time_now_ms() / 1000 * 1000, .reservation_id = id_new(call->arena, S("r-"))};
+    *launch = (struct launch){
+        .in = in, .now = time_now_ms() / 1000 * 1000, .reservation_id = id_new(call->arena, S("r-"))};
     r = plan_count(launch, err);
     if (r == 0)
         r = plan_image(call, launch, err);

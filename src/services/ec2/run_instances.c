@@ -4,7 +4,8 @@
 /*
  * RunInstances: check all, then write all. The answer says pending; it is held until the machines run, 500 ms at most.
  */
-int ec2_run_instances(struct call *call, const struct ec2_run_instances_request *in, struct ec2_reservation *out, struct err *err)
+int ec2_run_instances(struct call *call, const struct ec2_run_instances_request *in, struct ec2_reservation *out,
+                      struct err *err)
 {
     struct launch launch;
     int r = launch_plan(call, in, &launch, err);

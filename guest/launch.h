@@ -1,0 +1,33 @@
+/* The monitor's parts: birth of a machine, entering it, giving up rights. Single-threaded; no allocation. */
+#pragma once
+
+#include "guest/monitor.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct monitor {
+    struct monitor_config config;
+    int control; /* the first connection */
+    int child;   /* the socket to the child, later to init */
+    int console; /* master of the guest's /dev/console */
+    int console_slave;
+    int pts;  /* root of the guest's devpts: terminals for exec are opened here, never by a path that the guest rules */
+    int init; /* pidfd */
+    pid_t pid;
+};
+
+/* What went wrong: kept for the message to the server. Returns -1. */
+int launch_fail(const char *what);
+extern struct monitor_message launch_failure;
+
+int launch_birth(struct monitor *m);  /* the child exists, in cgroups and namespaces, waiting */
+int launch_mounts(struct monitor *m); /* its root, devices and console, in the monitor's own view */
+
+/* In a process that is, or has entered, the machine: the guest's root, its capabilities, its system call filter. */
+int confine_become_root(void);
+int confine(void);
+
+/* Serves one exec over `stream` and does not return. In a child of the monitor's. */
+_Noreturn void session_run(struct monitor *m, int stream);
+int cgroups_join(const struct monitor_config *config);

@@ -1,0 +1,193 @@
+/*
+ * Adoption: what an earlier server of this owner left. Folders of disks say which machines there are, sockets in run
+ * folders which of them run. No process id is trusted that the kernel does not give for a connected socket.
+ */
+#include "workload/machine.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static struct machine *find_or_add(struct native *native, const char *id)
+{
+    struct machine *machine = map_get(&native->machines, str_of(id));
+
+    if (machine || strlen(id) >= MACHINE_ID)
+        return machine;
+    machine = mem_alloc(sizeof *machine);
+    machine->control = machine->monitor = -1;
+    snprintf(machine->id, sizeof machine->id, "%s", id);
+    map_put(&native->machines, str_of(machine->id), machine);
+    return machine;
+}
+
+static int connect_monitor(const char *run)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval limit = {.tv_sec = 2};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+    if (snprintf(address.sun_path, sizeof address.sun_path, "%s/sock", run) >= (int)sizeof address.sun_path ||
+        connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        fd_close(&fd);
+        return -1;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    return fd;
+}
+
+/* The socket stays connected, so the process that listens on it cannot have been replaced by another of its number. */
+static int monitor_of(int control)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+
+    if (getsockopt(control, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+        return -1;
+    return pidfd_open(peer.pid, 0);
+}
+
+static bool hear_state(struct machine *machine)
+{
+    struct monitor_message message;
+
+    if (recv(machine->control, &message, sizeof message, 0) != sizeof message || message.kind != MONITOR_STATE ||
+        message.version != MONITOR_VERSION)
+        return false;
+    machine->ready = message.flags & MONITOR_IS_READY;
+    machine->booted = message.flags & MONITOR_IS_BOOTED;
+    return true;
+}
+
+static void adopt_links(struct native *native, struct machine *machine)
+{
+    for (unsigned i = 0; i < machine->record.interface_count; i++) {
+        struct fabric_interface interface;
+        struct err err = ERR_INIT;
+
+        machine_fabric_interface(&machine->record.interfaces[i], &interface);
+        if (fabric_adopt(native->fabric, &interface, &err) < 0)
+            log_warning("%s: %s", machine->id, err.text);
+    }
+}
+
+static bool read_record(const char *run, struct machine_record *record)
+{
+    AUTO_BUF text = BUF_INIT;
+    char path[MONITOR_PATH + 16];
+
+    snprintf(path, sizeof path, "%s/record", run);
+    if (file_read(AT_FDCWD, path, &text, sizeof *record, &ERR_INIT) < 0 || text.len != sizeof *record)
+        return false;
+    memcpy(record, text.p, sizeof *record);
+    return memcmp(record->magic, "haarmach", 8) == 0 && record->config.version == MONITOR_VERSION &&
+           record->interface_count <= MACHINE_INTERFACES;
+}
+
+/* How one ended while no server was there. False: it did not end by itself, or nobody saw it. */
+static bool read_exit(const char *run, struct workload_exit *exit)
+{
+    AUTO_BUF text = BUF_INIT;
+    char path[MONITOR_PATH + 16];
+    int64_t status, flags;
+    struct str rest;
+
+    snprintf(path, sizeof path, "%s/exit", run);
+    if (file_read(AT_FDCWD, path, &text, 256, &ERR_INIT) < 0)
+        return false;
+    rest = str_trim(buf_str(&text));
+    if (!str_to_int(str_cut(&rest, ' '), &status) || !str_to_int(str_cut(&rest, ' '), &flags))
+        return false;
+    *exit = (struct workload_exit){
+        .status = (int)status,
+        .out_of_memory = flags & MONITOR_OUT_OF_MEMORY,
+        .power_off = flags & MONITOR_POWER_OFF,
+        .reboot = flags & MONITOR_REBOOT,
+    };
+    return !(flags & MONITOR_ASKED);
+}
+
+static void adopt_ended(struct native *native, struct machine *machine)
+{
+    struct workload_event event = {.kind = WORKLOAD_EXITED, .id = str_of(machine->id)};
+    bool told;
+    char run[MONITOR_PATH];
+
+    machine_run_path(native, str_of(machine->id), run);
+    told = read_exit(run, &event.exit);
+    snprintf(machine->record.config.run, MONITOR_PATH, "%s", run);
+    machine_clean(native, machine);
+    if (told)
+        native->sink.event(native->sink.cookie, &event);
+}
+
+static void adopt_one(struct native *native, const char *id)
+{
+    struct machine *machine = find_or_add(native, id);
+    char run[MONITOR_PATH];
+
+    if (!machine)
+        return;
+    machine_run_path(native, str_of(id), run);
+    if (!read_record(run,
+                     &machine->record)) { /* another version's: its links go with it, its cgroups have known names */
+        machine->record = (struct machine_record){0};
+        cgroups_name(&native->cgroups, str_of(id), &machine->record.config, &ERR_INIT);
+    }
+    machine->control = connect_monitor(run);
+    if (machine->control >= 0 && !hear_state(machine))
+        fd_close(&machine->control);
+    adopt_links(native, machine);
+    if (machine->control < 0) {
+        adopt_ended(native, machine);
+        return;
+    }
+    machine->monitor = monitor_of(machine->control);
+    machine->state = MACHINE_RUNNING;
+}
+
+/* Names in `folder` that a machine may have. */
+static int each_name(struct native *native, const char *folder, void (*each)(struct native *native, const char *id),
+                     struct err *err)
+{
+    DIR *dir = opendir(folder);
+
+    if (!dir)
+        return errno == ENOENT ? 0 : err_os(err, errno, "list %s", folder);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        if (entry->d_name[0] != '.' && strlen(entry->d_name) < MACHINE_ID)
+            each(native, entry->d_name);
+    }
+    closedir(dir);
+    return 0;
+}
+
+static void note_disk(struct native *native, const char *id)
+{
+    char path[MONITOR_PATH];
+
+    if (!str_ends(str_of(id), S(".new"))) {
+        find_or_add(native, id);
+        return;
+    }
+    machine_disk_path(native, str_of(id), path); /* a disk that was never finished */
+    tree_remove(AT_FDCWD, path, &ERR_INIT);
+}
+
+int adopt_all(struct native *native, struct err *err)
+{
+    char folder[MONITOR_PATH];
+    int r;
+
+    snprintf(folder, sizeof folder, "%s/machines", native->state_dir);
+    r = each_name(native, folder, note_disk, err);
+    snprintf(folder, sizeof folder, "%s/m", native->run_dir);
+    return r == 0 ? each_name(native, folder, adopt_one, err) : r;
+}

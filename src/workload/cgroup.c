@@ -1,0 +1,372 @@
+#include "workload/cgroup.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const wanted[] = {"memory", "pids", "cpu"};
+
+static int put(const char *folder, const char *file, const char *value)
+{
+    char path[CGROUP_PATH + 160];
+    AUTO_FD fd = -1;
+
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd_write_all(fd, value, strlen(value));
+}
+
+static bool has_word(struct str words, char separator, const char *word)
+{
+    while (words.p) {
+        if (str_equal(str_cut(&words, separator), str_of(word)))
+            return true;
+    }
+    return false;
+}
+
+/* ---- where they are ---- */
+
+/* The path that /proc/self/cgroup has for a version 1 controller, or for version 2 (NULL). */
+static struct str own_path(struct str table, const char *controller)
+{
+    while (table.p && table.len) {
+        struct str line = str_cut(&table, '\n');
+        struct str number = str_cut(&line, ':'), controllers = str_cut(&line, ':');
+
+        if (controller ? has_word(controllers, ',', controller) : str_equal(number, S("0")))
+            return line;
+    }
+    return (struct str){0};
+}
+
+struct place {
+    struct str root, point; /* what of the hierarchy is mounted, and where */
+};
+
+/* Finds the mount of a version 1 controller, or of version 2 (NULL), in mountinfo. */
+static bool find_mount(struct str mounts, const char *controller, struct place *ret)
+{
+    while (mounts.p && mounts.len) {
+        struct str line = str_cut(&mounts, '\n'), rest = line, options, type;
+
+        for (int i = 0; i < 3; i++)
+            str_cut(&rest, ' ');
+        ret->root = str_cut(&rest, ' ');
+        ret->point = str_cut(&rest, ' ');
+        while (rest.p && !str_starts(rest, S("- ")))
+            str_cut(&rest, ' ');
+        rest = str_skip(rest, 2);
+        type = str_cut(&rest, ' ');
+        str_cut(&rest, ' ');
+        options = rest;
+        if (controller ? str_equal(type, S("cgroup")) && has_word(options, ',', controller)
+                       : str_equal(type, S("cgroup2")))
+            return true;
+    }
+    return false;
+}
+
+static bool locate(struct str table, struct str mounts, const char *controller, char path[CGROUP_PATH])
+{
+    struct place place;
+    struct str own = own_path(table, controller);
+
+    if (!own.p || !find_mount(mounts, controller, &place))
+        return false;
+    if (place.root.len > 1 && str_starts(own, place.root))
+        own = str_skip(own, place.root.len);
+    if (str_equal(own, S("/")))
+        own = S("");
+    return snprintf(path, CGROUP_PATH, STR_FMT STR_FMT, STR_ARG(place.point), STR_ARG(own)) < CGROUP_PATH - 64;
+}
+
+/* ---- version 2 ---- */
+
+/*
+ * A cgroup with processes of its own cannot pass controllers on, so the server moves itself to a leaf first. That fails
+ * where others share its cgroup: then there are no limits, but still cgroups.
+ */
+static bool pass_on(const char *folder)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        char word[24];
+
+        snprintf(word, sizeof word, "+%s", wanted[i]);
+        all = put(folder, "cgroup.subtree_control", word) == 0 && all;
+    }
+    return all;
+}
+
+static void leave_to_leaf(const char *folder)
+{
+    char leaf[CGROUP_PATH + 16];
+
+    snprintf(leaf, sizeof leaf, "%s/haar.server", folder);
+    if (mkdir(leaf, 0755) == 0 || errno == EEXIST)
+        put(leaf, "cgroup.procs", "0");
+}
+
+static bool unified_has(const char *folder, const char *controller)
+{
+    char path[CGROUP_PATH + 32];
+    AUTO_BUF text = BUF_INIT;
+
+    snprintf(path, sizeof path, "%s/cgroup.controllers", folder);
+    return file_read(AT_FDCWD, path, &text, 4096, &ERR_INIT) == 0 &&
+           has_word(str_trim(buf_str(&text)), ' ', controller);
+}
+
+static void open_unified(char own[CGROUP_PATH])
+{
+    if (!unified_has(own, "memory") && !unified_has(own, "pids") && !unified_has(own, "cpu"))
+        return;
+    if (!pass_on(own)) {
+        leave_to_leaf(own);
+        pass_on(own);
+    }
+}
+
+/* ---- this owner's ---- */
+
+static int owner_folder(char path[CGROUP_PATH], struct str owner, bool unified, struct err *err)
+{
+    size_t at = strlen(path);
+
+    snprintf(path + at, CGROUP_PATH - at, "/haar");
+    if (mkdir(path, 0755) < 0 && errno != EEXIST)
+        return err_os(err, errno, "make cgroup %s", path);
+    if (unified)
+        pass_on(path);
+    at = strlen(path);
+    snprintf(path + at, CGROUP_PATH - at, "/" STR_FMT, STR_ARG(str_first(owner, 16)));
+    if (mkdir(path, 0755) < 0 && errno != EEXIST)
+        return err_os(err, errno, "make cgroup %s", path);
+    if (unified)
+        pass_on(path);
+    return 0;
+}
+
+static void note_missing(struct cgroups *cgroups, const char *controller)
+{
+    size_t at = strlen(cgroups->missing);
+
+    snprintf(cgroups->missing + at, sizeof cgroups->missing - at, "%s%s", at ? ", " : "", controller);
+}
+
+/* cpu and cpuacct may share a mount with others; one tree serves then for both. */
+static bool have_tree(const struct cgroups *cgroups, const char *path)
+{
+    for (size_t i = 0; i < cgroups->count; i++) {
+        if (strncmp(cgroups->trees[i].path, path, strlen(path)) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int add_tree(struct cgroups *cgroups, const char *path, const char *controller, struct str owner,
+                    struct err *err)
+{
+    struct cgroup_tree *tree = &cgroups->trees[cgroups->count];
+
+    if (have_tree(cgroups, path))
+        return 0;
+    snprintf(tree->path, sizeof tree->path, "%s", path);
+    tree->unified = controller == NULL;
+    snprintf(tree->controller, sizeof tree->controller, "%s", controller ? controller : "");
+    cgroups->count++;
+    return owner_folder(tree->path, owner, tree->unified, err);
+}
+
+int cgroups_open(struct str owner, struct cgroups *ret_cgroups, struct err *err)
+{
+    AUTO_BUF table = BUF_INIT, mounts = BUF_INIT;
+    char path[CGROUP_PATH], unified[CGROUP_PATH] = "";
+    int r = file_read(AT_FDCWD, "/proc/self/cgroup", &table, 64 * 1024, err);
+
+    *ret_cgroups = (struct cgroups){0};
+    if (r == 0)
+        r = file_read(AT_FDCWD, "/proc/self/mountinfo", &mounts, 16 * 1024 * 1024, err);
+    if (r == 0 && locate(buf_str(&table), buf_str(&mounts), NULL, unified))
+        open_unified(unified);
+    for (size_t i = 0; i < ARRAY_LEN(wanted) && r == 0; i++) {
+        if (locate(buf_str(&table), buf_str(&mounts), wanted[i], path))
+            r = add_tree(ret_cgroups, path, wanted[i], owner, err);
+        else if (unified[0] && unified_has(unified, wanted[i]))
+            r = add_tree(ret_cgroups, unified, NULL, owner, err);
+        else
+            note_missing(ret_cgroups, wanted[i]);
+    }
+    if (r == 0 && ret_cgroups->count == 0 && unified[0])
+        r = add_tree(ret_cgroups, unified, NULL, owner, err);
+    if (r == 0 && ret_cgroups->count == 0)
+        return err_plain(err, "no cgroup hierarchy is mounted");
+    return r;
+}
+
+/* ---- a machine's ---- */
+
+enum { PERIOD_US = 100000 };
+
+static void limit_unified(const char *folder, const struct cgroup_limits *limits)
+{
+    char value[64];
+
+    snprintf(value, sizeof value, "%llu", (unsigned long long)limits->memory_bytes);
+    put(folder, "memory.max", value);
+    put(folder, "memory.swap.max", "0");
+    snprintf(value, sizeof value, "%u", limits->processes);
+    put(folder, "pids.max", value);
+    snprintf(value, sizeof value, "%u %u", limits->vcpus * PERIOD_US, PERIOD_US);
+    put(folder, "cpu.max", value);
+}
+
+static int limit_one(const struct cgroup_tree *tree, const char *folder, const struct cgroup_limits *limits)
+{
+    char value[64];
+
+    if (str_equal(str_of(tree->controller), S("memory"))) {
+        snprintf(value, sizeof value, "%llu", (unsigned long long)limits->memory_bytes);
+        return put(folder, "memory.limit_in_bytes", value);
+    }
+    if (str_equal(str_of(tree->controller), S("pids"))) {
+        snprintf(value, sizeof value, "%u", limits->processes);
+        return put(folder, "pids.max", value);
+    }
+    snprintf(value, sizeof value, "%u", limits->vcpus * PERIOD_US);
+    return put(folder, "cpu.cfs_quota_us", value);
+}
+
+int cgroups_name(const struct cgroups *cgroups, struct str id, struct monitor_config *config, struct err *err)
+{
+    for (size_t i = 0; i < cgroups->count; i++) {
+        const struct cgroup_tree *tree = &cgroups->trees[i];
+        char folder[MONITOR_PATH - 24];
+
+        if (snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id)) >= (int)sizeof folder)
+            return err_os(err, ENAMETOOLONG, "name cgroup %s", folder);
+        /* On version 1, joining by the file "tasks" spares the wait for a grace period that "cgroup.procs" has. */
+        snprintf(config->join[i], MONITOR_PATH, "%s/%s", folder, tree->unified ? "cgroup.procs" : "tasks");
+        if (tree->unified)
+            snprintf(config->oom, MONITOR_PATH, "%s/memory.events", folder);
+        else if (str_equal(str_of(tree->controller), S("memory")))
+            snprintf(config->oom, MONITOR_PATH, "%s/memory.oom_control", folder);
+    }
+    return 0;
+}
+
+int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *limits, struct err *err)
+{
+    for (size_t i = 0; i < cgroups->count; i++) {
+        const struct cgroup_tree *tree = &cgroups->trees[i];
+        char folder[MONITOR_PATH];
+
+        snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id));
+        if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+            return err_os(err, errno, "make cgroup %s", folder);
+        if (tree->unified)
+            limit_unified(folder, limits);
+        else if (limit_one(tree, folder, limits) < 0)
+            log_warning("cgroup %s: its limit cannot be set", folder);
+    }
+    return 0;
+}
+
+/* By pidfd, and only if it is still in the file after the pidfd was made: a number alone may be another's by then. */
+static void kill_listed(const char *file)
+{
+    AUTO_BUF text = BUF_INIT, again = BUF_INIT;
+    struct str rest;
+
+    if (file_read(AT_FDCWD, file, &text, 1024 * 1024, &ERR_INIT) < 0)
+        return;
+    for (rest = buf_str(&text); rest.p && rest.len;) {
+        struct str line = str_cut(&rest, '\n');
+        int64_t pid;
+        char word[24];
+        AUTO_FD fd = -1;
+
+        if (!str_to_int(line, &pid) || pid <= 0)
+            continue;
+        fd = pidfd_open((pid_t)pid, 0);
+        again.len = 0;
+        snprintf(word, sizeof word, STR_FMT, STR_ARG(line));
+        if (fd >= 0 && file_read(AT_FDCWD, file, &again, 1024 * 1024, &ERR_INIT) == 0 &&
+            has_word(buf_str(&again), '\n', word))
+            pidfd_send_signal(fd, SIGKILL, NULL, 0);
+    }
+}
+
+/* A cgroup whose last process has just ended may say EBUSY for a moment. */
+static int remove_folder(const char *folder, const char *processes, struct err *err)
+{
+    for (int i = 0; i < 200; i++) {
+        if (rmdir(folder) == 0 || errno == ENOENT)
+            return 0;
+        if (errno != EBUSY)
+            break;
+        kill_listed(processes);
+        usleep(i < 20 ? 500 : 5000);
+    }
+    return err_os(err, errno, "remove cgroup %s", folder);
+}
+
+int cgroups_remove(const struct monitor_config *config, struct err *err)
+{
+    int r = 0;
+
+    for (int i = 0; i < MONITOR_CGROUPS && config->join[i][0]; i++) {
+        char folder[MONITOR_PATH];
+        char *slash;
+
+        snprintf(folder, sizeof folder, "%s", config->join[i]);
+        slash = strrchr(folder, '/');
+        if (!slash || !strstr(folder, "/haar/"))
+            continue;
+        *slash = '\0';
+        r = remove_folder(folder, config->join[i], err) < 0 ? -1 : r;
+    }
+    return r;
+}
+
+static void sweep(const struct cgroup_tree *tree)
+{
+    DIR *dir = opendir(tree->path);
+
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char folder[CGROUP_PATH + 256], processes[CGROUP_PATH + 280];
+        struct err err = ERR_INIT;
+
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+            continue;
+        snprintf(folder, sizeof folder, "%s/%s", tree->path, entry->d_name);
+        snprintf(processes, sizeof processes, "%s/cgroup.procs", folder);
+        if (remove_folder(folder, processes, &err) < 0)
+            log_warning("%s", err.text);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+void cgroups_close(const struct cgroups *cgroups)
+{
+    for (size_t i = 0; i < cgroups->count; i++) {
+        char path[CGROUP_PATH];
+
+        sweep(&cgroups->trees[i]);
+        snprintf(path, sizeof path, "%s", cgroups->trees[i].path);
+        if (rmdir(path) == 0) {
+            *strrchr(path, '/') = '\0';
+            rmdir(path); /* of all owners, if this was the last */
+        }
+    }
+}

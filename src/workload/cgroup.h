@@ -1,0 +1,40 @@
+/*
+ * A machine's cgroups: "haar/<owner>/<id>" under the server's own, in each hierarchy that can hold it back (memory,
+ * pids, cpu): version 1, 2, or both. A controller that this host lacks is named once in the log; machines then run
+ * without that limit.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "guest/monitor.h"
+
+enum { CGROUP_TREES = 3, CGROUP_PATH = MONITOR_PATH - 32 };
+
+struct cgroups {
+    struct cgroup_tree {
+        char path[CGROUP_PATH]; /* …/haar/<owner> */
+        bool unified;           /* version 2: all controllers in one */
+        char controller[16];    /* version 1 */
+    } trees[CGROUP_TREES];
+    size_t count;
+    char missing[64]; /* controllers that no tree has, for people; empty when none */
+};
+
+struct cgroup_limits {
+    uint64_t memory_bytes;
+    unsigned vcpus;
+    unsigned processes;
+};
+
+/* Finds the hierarchies and makes this owner's folders. No cgroups at all is a failure. */
+int cgroups_open(struct str owner, struct cgroups *ret_cgroups, struct err *err);
+
+/* Says in `config` how machine `id` enters its cgroups: recorded before they are made, so that none is forgotten. */
+int cgroups_name(const struct cgroups *cgroups, struct str id, struct monitor_config *config, struct err *err);
+int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *limits, struct err *err);
+
+/* Kills what is still in the cgroups that `config` names, and removes them. Gone already: 0. */
+int cgroups_remove(const struct monitor_config *config, struct err *err);
+
+/* All of this owner's, with what still runs in them. */
+void cgroups_close(const struct cgroups *cgroups);

@@ -1,0 +1,94 @@
+/*
+ * Inside the native driver. One lock guards the table of machines and their members; it is never held over a
+ * system call that waits. Who changes a machine's state: a worker from STOPPED to STARTING, the watcher thread from
+ * STARTING to RUNNING (READY came) and, when the monitor's socket has ended, to STOPPED, after everything of it but its
+ * disk is gone. Workers wait for that on `changed`.
+ */
+#pragma once
+
+#include "base/map.h"
+#include "fabric/fabric.h"
+#include "guest/monitor.h"
+#include "workload/cgroup.h"
+#include "workload/native.h"
+
+#include <pthread.h>
+
+enum { MACHINE_INTERFACES = 15, MACHINE_ID = 64 };
+
+/* What it takes to start a machine, and to take one apart later: kept in its run folder as bytes. */
+struct machine_record {
+    char magic[8];
+    struct monitor_config config;
+    struct cgroup_limits limits;
+    unsigned interface_count;
+    struct machine_interface {
+        char id[32], vpc_id[32], vpc_cidr[24];
+        uint8_t mac[6];
+        uint32_t address, gateway;
+        unsigned prefix, device_index;
+    } interfaces[MACHINE_INTERFACES];
+};
+
+enum machine_state { MACHINE_STOPPED, MACHINE_STARTING, MACHINE_RUNNING };
+
+struct machine {
+    char id[MACHINE_ID];
+    enum machine_state state;
+    struct machine_record record;
+    int control;       /* socket to the monitor, -1: none */
+    int monitor;       /* its pidfd, -1: none */
+    pid_t monitor_pid; /* ours to wait for; 0: adopted */
+    bool ready, booted;
+    bool asked; /* to end: its EXITED is not told */
+    bool exited;
+    struct workload_exit exit;
+    struct err failure; /* why it did not start */
+    bool unmappable;    /* … for want of user namespaces or of mapped ids */
+};
+
+struct native {
+    char owner[16];
+    char state_dir[MONITOR_PATH - 128], run_dir[MONITOR_PATH - 128];
+    struct workload_sink sink;
+    struct cgroups cgroups;
+    struct fabric *fabric;
+    int monitor_program, init_program; /* sealed memfds */
+    uint32_t next_ids;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct map machines; /* by id */
+
+    pthread_t watcher;
+    int poll, wake; /* epoll; eventfd that ends the watcher */
+    struct leaving {
+        pid_t pid;
+        struct leaving *next;
+    } * leaving; /* monitors that have said their last word; the watcher's own */
+    bool durable;
+    bool unmapped; /* machines run without a user namespace of their own */
+};
+
+void machine_fabric_interface(const struct machine_interface *from, struct fabric_interface *to);
+
+/* machine.c. The machine is STARTING. Success: its init has been told to go and the watcher has it. */
+int machine_launch(struct native *native, struct machine *machine, struct err *err);
+int machine_new_disk(struct native *native, struct machine *machine, const struct workload_spec *spec, struct err *err);
+void machine_run_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
+void machine_disk_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
+void machine_console_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
+int machine_say(const struct machine *machine, uint32_t kind, int number, int fd, struct err *err);
+
+/* What a machine has beside its disk: links, cgroups, run folder. What fails is logged. */
+void machine_clean(struct native *native, struct machine *machine);
+int programs_load(struct native *native, struct err *err);
+struct str program_init(void); /* its bytes */
+
+/* watch.c */
+int watch_start(struct native *native, struct err *err);
+void watch_add(struct native *native, struct machine *machine); /* its control socket */
+void watch_stop(struct native *native);
+
+/* adopt.c: fills the table from the folders. Before the watcher starts. */
+int adopt_all(struct native *native, struct err *err);

@@ -1,0 +1,642 @@
+#include "workload/native.h"
+#include "base/arena.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "image/image.h"
+#include "workload/console.h"
+#include "workload/exec.h"
+#include "workload/machine.h"
+#include "workload/owner.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    READY_LIMIT_MS = 20000,
+    STOP_SLACK_MS = 5000, /* beyond its grace, until its monitor itself is killed */
+    PROCESSES = 8192,
+};
+
+/* The "Here be lions" part of the id space that systemd's documentation leaves free: 0x70000000 on, 4,095 machines. */
+enum { IDS_FIRST = 0x70000000, IDS_SLOTS = 4095 };
+
+static struct machine *find(const struct native *native, struct str id)
+{
+    return map_get(&native->machines, id);
+}
+
+static bool wait_until(struct native *native, int64_t until_us)
+{
+    int64_t left = until_us - time_monotonic_us();
+    struct timespec t;
+
+    if (left <= 0)
+        return false;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += left / 1000000;
+    t.tv_nsec += left % 1000000 * 1000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&native->changed, &native->lock, &t);
+    return true;
+}
+
+/* ---- ensure ---- */
+
+static bool valid_name(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.p[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-'))
+            return false;
+    }
+    return s.len > 0 && s.len < 32;
+}
+
+static int check_spec(const struct workload_spec *spec, struct err *err)
+{
+    if (!valid_name(spec->id))
+        return err_plain(err, "'" STR_FMT "' cannot name a machine", STR_ARG(spec->id));
+    if (spec->interface_count > MACHINE_INTERFACES)
+        return err_plain(err, "a machine has at most %d interfaces", MACHINE_INTERFACES);
+    for (size_t i = 0; i < spec->interface_count; i++) {
+        if (!valid_name(spec->interfaces[i].id) || !valid_name(spec->interfaces[i].vpc_id) ||
+            spec->interfaces[i].vpc_cidr.len >= 24 || spec->interfaces[i].prefix > 32)
+            return err_plain(err, "interface %zu of " STR_FMT " is malformed", i, STR_ARG(spec->id));
+    }
+    return 0;
+}
+
+static void fill_interfaces(struct machine_record *record, const struct workload_spec *spec)
+{
+    record->interface_count = (unsigned)spec->interface_count;
+    for (size_t i = 0; i < spec->interface_count; i++) {
+        const struct workload_interface *from = &spec->interfaces[i];
+        struct machine_interface *to = &record->interfaces[i];
+
+        str_to_z(from->id, to->id, sizeof to->id);
+        str_to_z(from->vpc_id, to->vpc_id, sizeof to->vpc_id);
+        str_to_z(from->vpc_cidr, to->vpc_cidr, sizeof to->vpc_cidr);
+        memcpy(to->mac, from->mac, sizeof to->mac);
+        to->address = from->address;
+        to->gateway = from->gateway;
+        to->prefix = from->prefix;
+        to->device_index = from->device_index;
+    }
+}
+
+static int fill_image(const struct native *native, struct monitor_config *config, struct str name, struct err *err)
+{
+    char folder[MONITOR_PATH];
+    struct image image;
+    int r;
+
+    snprintf(folder, sizeof folder, "%s/images", native->state_dir);
+    r = image_prepare(folder, name.len ? name : image_default(), program_init(), &image, err);
+    for (int i = 0; r == 0 && i < IMAGE_LAYERS; i++) {
+        memcpy(config->layers[i], image.layers[i], MONITOR_PATH);
+        memcpy(config->usr_layers[i], image.usr_layers[i], MONITOR_PATH);
+    }
+    return r;
+}
+
+static bool ids_taken(const struct native *native, uint32_t base)
+{
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        const struct machine *machine = at->value;
+
+        if (machine->state != MACHINE_STOPPED && machine->record.config.id_base == base)
+            return true;
+    }
+    return false;
+}
+
+/* A range that no running machine of ours has; should all be taken, two machines share one, which breaks nothing. */
+static uint32_t take_ids(struct native *native)
+{
+    uint32_t base = 0;
+
+    pthread_mutex_lock(&native->lock);
+    for (int i = 0; i < IDS_SLOTS; i++) {
+        base = IDS_FIRST + MONITOR_IDS * (native->next_ids++ % IDS_SLOTS);
+        if (!ids_taken(native, base))
+            break;
+    }
+    pthread_mutex_unlock(&native->lock);
+    return base;
+}
+
+static int fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
+                       struct err *err)
+{
+    struct machine_record *record = &machine->record;
+    struct monitor_config *config = &record->config;
+    struct str id = str_of(machine->id);
+
+    *record = (struct machine_record){.magic = "haarmach"};
+    memcpy(record->magic, "haarmach", sizeof record->magic);
+    config->version = MONITOR_VERSION;
+    config->volatile_disk = !native->durable;
+    config->id_base = native->unmapped ? 0 : take_ids(native);
+    machine_run_path(native, id, config->run);
+    machine_disk_path(native, id, config->disk);
+    machine_console_path(native, id, config->console);
+    snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->run_dir);
+    snprintf(config->host_name, sizeof config->host_name, STR_FMT, STR_ARG(str_first(spec->host_name, 64)));
+    snprintf(config->note, sizeof config->note, STR_FMT "%s",
+             STR_ARG(str_first(spec->console_note, sizeof config->note - 2)), spec->console_note.len ? "\n" : "");
+    record->limits = (struct cgroup_limits){spec->memory_bytes, spec->vcpus ? spec->vcpus : 1, PROCESSES};
+    fill_interfaces(record, spec);
+    return fill_image(native, config, spec->image, err);
+}
+
+/* It has been told to go: waits for its init's word. */
+static int await_ready(struct native *native, struct machine *machine, struct err *err)
+{
+    int64_t until = time_monotonic_us() + READY_LIMIT_MS * 1000ll;
+    int r = 0;
+
+    pthread_mutex_lock(&native->lock);
+    while (machine->state == MACHINE_STARTING && wait_until(native, until))
+        ;
+    if (machine->state == MACHINE_STOPPED && machine->failure.text[0]) {
+        *err = machine->failure;
+        r = err_wrap(err, "start %s", machine->id);
+    } else if (machine->state == MACHINE_STARTING) {
+        r = err_plain(err, "start %s: its init has not reported in %d ms", machine->id, READY_LIMIT_MS);
+    }
+    pthread_mutex_unlock(&native->lock);
+    return r;
+}
+
+static void set_state(struct native *native, struct machine *machine, enum machine_state state)
+{
+    pthread_mutex_lock(&native->lock);
+    machine->state = state;
+    pthread_cond_broadcast(&native->changed);
+    pthread_mutex_unlock(&native->lock);
+}
+
+static int stop_machine(struct native *native, struct machine *machine, unsigned grace_ms, struct err *err);
+
+/* STOPPED and ours alone, by the caller's promise that one id has one call at a time. */
+static int start_once(struct native *native, struct machine *machine, struct err *err)
+{
+    int r;
+
+    pthread_mutex_lock(&native->lock);
+    machine->state = MACHINE_STARTING;
+    machine->failure = ERR_INIT;
+    machine->unmappable = false;
+    machine->ready = machine->booted = machine->asked = machine->exited = false;
+    pthread_mutex_unlock(&native->lock);
+    r = machine_launch(native, machine, err);
+    if (r < 0) {
+        set_state(native, machine, MACHINE_STOPPED);
+        return r;
+    }
+    r = await_ready(native, machine, err);
+    if (r < 0)
+        stop_machine(native, machine, 0, &ERR_INIT);
+    return r;
+}
+
+/* A host that cannot give a machine ids of its own is found out by trying; from then on none gets them. */
+static int start(struct native *native, struct machine *machine, struct err *err)
+{
+    int r = start_once(native, machine, err);
+
+    if (r == 0 || !machine->unmappable || !machine->record.config.id_base)
+        return r;
+    log_warning("machines run without user namespaces, with a container's capabilities: %s", err->text);
+    native->unmapped = true;
+    machine->record.config.id_base = 0;
+    *err = ERR_INIT;
+    return start_once(native, machine, err);
+}
+
+static struct machine *find_or_add(struct native *native, struct str id)
+{
+    struct machine *machine;
+
+    pthread_mutex_lock(&native->lock);
+    machine = find(native, id);
+    if (!machine) {
+        machine = mem_alloc(sizeof *machine);
+        machine->control = machine->monitor = -1;
+        str_to_z(id, machine->id, sizeof machine->id);
+        map_put(&native->machines, str_of(machine->id), machine);
+    }
+    pthread_mutex_unlock(&native->lock);
+    return machine;
+}
+
+static int native_ensure(void *cookie, const struct workload_spec *spec, struct err *err)
+{
+    struct native *native = cookie;
+    struct machine *machine;
+    bool runs;
+    int r = check_spec(spec, err);
+
+    if (r < 0)
+        return r;
+    machine = find_or_add(native, spec->id);
+    pthread_mutex_lock(&native->lock);
+    runs = machine->state != MACHINE_STOPPED;
+    pthread_mutex_unlock(&native->lock);
+    if (runs)
+        return 0;
+    r = fill_record(native, machine, spec, err);
+    if (r == 0)
+        r = machine_new_disk(native, machine, spec, err);
+    return r == 0 ? start(native, machine, err) : r;
+}
+
+/* ---- stop, reboot, remove ---- */
+
+static bool await_stopped(struct native *native, struct machine *machine, int64_t limit_ms)
+{
+    int64_t until = time_monotonic_us() + limit_ms * 1000;
+
+    while (machine->state != MACHINE_STOPPED && wait_until(native, until))
+        ;
+    return machine->state == MACHINE_STOPPED;
+}
+
+static int stop_machine(struct native *native, struct machine *machine, unsigned grace_ms, struct err *err)
+{
+    bool stopped;
+
+    pthread_mutex_lock(&native->lock);
+    if (machine->state == MACHINE_STOPPED) {
+        pthread_mutex_unlock(&native->lock);
+        return 0;
+    }
+    machine->asked = true;
+    machine_say(machine, MONITOR_STOP, (int)(grace_ms > INT32_MAX ? INT32_MAX : grace_ms), -1, &ERR_INIT);
+    stopped = await_stopped(native, machine, (int64_t)grace_ms + STOP_SLACK_MS);
+    if (!stopped && machine->monitor >= 0) { /* a monitor that does not answer: its init dies with it */
+        pidfd_send_signal(machine->monitor, SIGKILL, NULL, 0);
+        stopped = await_stopped(native, machine, STOP_SLACK_MS);
+    }
+    pthread_mutex_unlock(&native->lock);
+    return stopped ? 0 : err_plain(err, "%s does not stop", machine->id);
+}
+
+static struct machine *find_locked(struct native *native, struct str id)
+{
+    struct machine *machine;
+
+    pthread_mutex_lock(&native->lock);
+    machine = find(native, id);
+    pthread_mutex_unlock(&native->lock);
+    return machine;
+}
+
+static int native_stop(void *cookie, struct str id, unsigned grace_ms, struct err *err)
+{
+    struct machine *machine = find_locked(cookie, id);
+
+    return machine ? stop_machine(cookie, machine, grace_ms, err) : 0;
+}
+
+static int native_reboot(void *cookie, struct str id, unsigned grace_ms, struct err *err)
+{
+    struct machine *machine = find_locked(cookie, id);
+    int r;
+
+    if (!machine || !machine->record.magic[0])
+        return err_plain(err, STR_FMT " has not run yet", STR_ARG(id));
+    r = stop_machine(cookie, machine, grace_ms, err);
+    return r == 0 ? start(cookie, machine, err) : r;
+}
+
+static int native_remove(void *cookie, struct str id, struct err *err)
+{
+    struct native *native = cookie;
+    struct machine *machine = find_locked(native, id);
+    char disk[MONITOR_PATH];
+    int r;
+
+    if (!machine)
+        return 0;
+    r = stop_machine(native, machine, 0, err);
+    if (r < 0)
+        return r;
+    machine_disk_path(native, id, disk);
+    r = tree_remove(AT_FDCWD, disk, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&native->lock);
+    map_remove(&native->machines, str_of(machine->id));
+    pthread_mutex_unlock(&native->lock);
+    free(machine);
+    return 0;
+}
+
+/* ---- looking ---- */
+
+static int native_observe(void *cookie, struct arena *arena, struct workload_observed **ret, size_t *ret_count,
+                          struct err *err)
+{
+    struct native *native = cookie;
+    struct workload_observed *all;
+    size_t count = 0;
+
+    pthread_mutex_lock(&native->lock);
+    all = arena_array(arena, struct workload_observed, native->machines.count);
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        const struct machine *machine = at->value;
+
+        all[count++] = (struct workload_observed){
+            .id = arena_str(arena, str_of(machine->id)),
+            .state = machine->state == MACHINE_STOPPED ? WORKLOAD_STOPPED : WORKLOAD_RUNNING,
+            .ready = machine->ready,
+            .booted = machine->booted,
+        };
+    }
+    pthread_mutex_unlock(&native->lock);
+    *ret = all;
+    *ret_count = count;
+    return 0;
+}
+
+static int native_console(void *cookie, struct str id, size_t limit, struct buf *out, uint64_t *ret_offset,
+                          struct err *err)
+{
+    struct native *native = cookie;
+    char path[MONITOR_PATH];
+
+    if (!find_locked(native, id))
+        return err_plain(err, "there is no machine " STR_FMT, STR_ARG(id));
+    machine_console_path(native, id, path);
+    return console_read_last(path, limit, out, ret_offset, err);
+}
+
+/* ---- exec ---- */
+
+static void put_command(struct buf *frame, const struct workload_exec *exec)
+{
+    buf_byte(frame, exec->tty);
+    buf_byte(frame, (char)exec->rows);
+    buf_byte(frame, (char)(exec->rows >> 8));
+    buf_byte(frame, (char)exec->columns);
+    buf_byte(frame, (char)(exec->columns >> 8));
+    for (size_t i = 0; i < exec->count; i++) {
+        buf_append(frame, exec->command[i]);
+        buf_byte(frame, '\0');
+    }
+}
+
+static int check_command(const struct workload_exec *exec, struct err *err)
+{
+    size_t size = EXEC_HEAD;
+
+    for (size_t i = 0; i < exec->count; i++) {
+        if (exec->command[i].len && memchr(exec->command[i].p, '\0', exec->command[i].len))
+            return err_plain(err, "a word of the command holds a NUL byte");
+        size += exec->command[i].len + 1;
+    }
+    if (exec->count == 0 || exec->count >= EXEC_WORDS_MAX || size > EXEC_COMMAND_MAX)
+        return err_plain(err, "a command has 1 to %d words, together under %d bytes", EXEC_WORDS_MAX - 1,
+                         EXEC_COMMAND_MAX);
+    return 0;
+}
+
+static int send_command(int fd, const struct workload_exec *exec, struct err *err)
+{
+    AUTO_BUF frame = BUF_INIT, body = BUF_INIT;
+    int r;
+
+    put_command(&body, exec);
+    buf_byte(&frame, EXEC_COMMAND);
+    for (int i = 0; i < 4; i++)
+        buf_byte(&frame, (char)(body.len >> (8 * i)));
+    buf_append(&frame, buf_str(&body));
+    r = fd_write_all(fd, frame.p, frame.len);
+    return r < 0 ? err_os(err, -r, "send the command") : 0;
+}
+
+static int native_exec(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
+                       struct err *err)
+{
+    struct native *native = cookie;
+    struct machine *machine;
+    AUTO_FD ours = -1;
+    AUTO_FD theirs = -1;
+    int pair[2], r = check_command(exec, err);
+
+    if (r < 0)
+        return r;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_os(err, errno, "make a socket");
+    ours = pair[0];
+    theirs = pair[1];
+    pthread_mutex_lock(&native->lock);
+    machine = find(native, id);
+    if (machine && machine->state == MACHINE_RUNNING && machine->control >= 0)
+        r = machine_say(machine, MONITOR_EXEC, 0, theirs, err);
+    else
+        r = err_plain(err, STR_FMT " does not run", STR_ARG(id));
+    pthread_mutex_unlock(&native->lock);
+    if (r == 0)
+        r = send_command(ours, exec, err);
+    if (r < 0)
+        return r;
+    ret->fd = ours;
+    ours = -1;
+    return 0;
+}
+
+/* ---- the end ---- */
+
+/* All at once: each dies by itself while we wait for the first. */
+static void stop_all(struct native *native)
+{
+    pthread_mutex_lock(&native->lock);
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        struct machine *machine = at->value;
+
+        if (machine->state == MACHINE_STOPPED)
+            continue;
+        machine->asked = true;
+        machine_say(machine, MONITOR_STOP, 0, -1, &ERR_INIT);
+    }
+    pthread_mutex_unlock(&native->lock);
+}
+
+static int remove_all_machines(struct native *native, struct err *err)
+{
+    int r = 0;
+
+    stop_all(native);
+    for (struct map_slot *at; (at = map_next(&native->machines, NULL)) && r == 0;)
+        r = native_remove(native, at->key, err);
+    return r;
+}
+
+static void remove_folder(const char *folder, const char *name)
+{
+    char path[MONITOR_PATH];
+    struct err err = ERR_INIT;
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (tree_remove(AT_FDCWD, path, &err) < 0)
+        log_warning("%s", err.text);
+}
+
+static void remove_folders(struct native *native)
+{
+    remove_folder(native->state_dir, "images");
+    remove_folder(native->state_dir, "machines");
+    remove_folder(native->run_dir, "m");
+    remove_folder(native->run_dir, "mnt");
+    cgroups_close(&native->cgroups);
+}
+
+static void native_free(struct native *native)
+{
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        struct machine *machine = at->value;
+
+        fd_close(&machine->control);
+        fd_close(&machine->monitor);
+        free(machine);
+    }
+    map_free(&native->machines);
+    fd_close(&native->monitor_program);
+    fd_close(&native->init_program);
+    pthread_mutex_destroy(&native->lock);
+    pthread_cond_destroy(&native->changed);
+    free(native);
+}
+
+static int native_close(void *cookie, bool remove_all, struct err *err)
+{
+    struct native *native = cookie;
+    int r = remove_all ? remove_all_machines(native, err) : 0;
+
+    watch_stop(native);
+    if (fabric_close(native->fabric, remove_all, err) < 0)
+        r = -1;
+    if (remove_all)
+        remove_folders(native);
+    native_free(native);
+    return r;
+}
+
+static const struct workload_driver driver = {
+    .name = "native",
+    .capabilities = WORKLOAD_OWN_ADDRESS | WORKLOAD_DISK_LASTS | WORKLOAD_EXEC,
+    .ensure = native_ensure,
+    .stop = native_stop,
+    .reboot = native_reboot,
+    .remove = native_remove,
+    .observe = native_observe,
+    .console = native_console,
+    .exec = native_exec,
+    .close = native_close,
+};
+
+/* ---- the start ---- */
+
+static const char *const mount_points[] = {"root", "disk", "l0", "l1", "u0", "u1"};
+
+static int make_folders(struct native *native, struct err *err)
+{
+    char path[MONITOR_PATH];
+    int r;
+
+    snprintf(path, sizeof path, "%s/machines", native->state_dir);
+    /* Closed to others: a program that a guest's root made setuid would be the host's root's for who reaches it here.
+     */
+    r = dir_make(path, 0700, err);
+    if (r == 0) {
+        snprintf(path, sizeof path, "%s/m", native->run_dir);
+        r = dir_make(path, 0711, err);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(mount_points) && r == 0; i++) {
+        snprintf(path, sizeof path, "%s/mnt/%s", native->run_dir, mount_points[i]);
+        r = dir_make(path, 0711, err);
+    }
+    return r;
+}
+
+static int open_parts(struct native *native, struct err *err)
+{
+    int r = make_folders(native, err);
+
+    if (r == 0)
+        r = cgroups_open(str_of(native->owner), &native->cgroups, err);
+    if (r == 0)
+        r = programs_load(native, err);
+    if (r < 0)
+        return r;
+    if (native->cgroups.missing[0])
+        log_warning("machines run without limits for %s: this host has no such cgroup controller",
+                    native->cgroups.missing);
+    native->fabric = fabric_new(str_of(native->owner));
+    r = adopt_all(native, err);
+    return r == 0 ? watch_start(native, err) : r;
+}
+
+int workload_native_new(const struct workload_native_config *config, struct workload_backend *ret_backend,
+                        struct err *err)
+{
+    struct native *native = mem_alloc(sizeof *native);
+    pthread_condattr_t monotonic;
+    int r;
+
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&native->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&native->lock, NULL);
+    native->monitor_program = native->init_program = native->poll = native->wake = -1;
+    native->sink = config->sink;
+    native->durable = config->durable;
+    native->unmapped = config->no_user_namespaces;
+    native->next_ids = (uint32_t)str_hash(config->owner); /* owners on one host start apart */
+    if (!str_to_z(config->owner, native->owner, sizeof native->owner) ||
+        !str_to_z(config->state_dir, native->state_dir, sizeof native->state_dir) ||
+        !str_to_z(config->run_dir, native->run_dir, sizeof native->run_dir))
+        r = err_plain(err, "owner or folder names are too long");
+    else
+        r = open_parts(native, err);
+    if (r < 0) {
+        if (native->fabric)
+            fabric_close(native->fabric, false, &ERR_INIT);
+        native_free(native);
+        return err_wrap(err, "native driver");
+    }
+    *ret_backend = (struct workload_backend){&driver, native};
+    return 0;
+}
+
+static void drop_event(void *cookie, const struct workload_event *event)
+{
+}
+
+int workload_native_reap(const struct owner *dead, struct err *err)
+{
+    struct workload_native_config config = {
+        .owner = str_of(dead->id),
+        .state_dir = str_of(dead->state),
+        .run_dir = str_of(dead->run),
+        .sink = {drop_event, NULL},
+    };
+    struct workload_backend backend;
+    int r = workload_native_new(&config, &backend, err);
+
+    return r == 0 ? backend.driver->close(backend.cookie, true, err) : r;
+}

@@ -1,0 +1,32 @@
+/*
+ * Who made what on this host. An owner is eight characters of [a-z0-9]: kept in the data folder, else made at each
+ * start. Its lock, held by flock as long as the server lives, says that its things are somebody's.
+ */
+#pragma once
+
+#include "base/err.h"
+
+enum { OWNER_ID_SIZE = 9, OWNER_PATH = 64 };
+
+struct owner {
+    char id[OWNER_ID_SIZE];
+    char run[OWNER_PATH];   /* /run/haar/<id> */
+    char state[OWNER_PATH]; /* /var/lib/haar/<id> */
+    int lock;
+};
+
+/*
+ * Becomes the owner of data folder `data` (absolute; absent: a new owner without one): takes its lock, writes the
+ * token that privileged calls must show into run/token (0600; kept when there already). A lock that another server
+ * holds is a failure that says so.
+ */
+int owner_take(struct str data, struct owner *ret_owner, struct err *err);
+
+/* Lets go. gone: the owner's folders too. */
+void owner_release(struct owner *owner, bool gone);
+
+/*
+ * Calls `reap` for each owner on this host that is dead (its lock is free) and has no data folder to come back to, with
+ * its lock held, then removes its folders. What fails is logged.
+ */
+void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err));
