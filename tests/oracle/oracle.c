@@ -78,8 +78,8 @@ static void put_struct(struct walk *walk, const struct shape *shape, const char 
         put_leaf(walk, "{}", S(""));
 }
 
-static int decode(const struct service *service, const struct operation *operation, struct str text, struct arena *arena,
-                  struct buf *out, struct err *err)
+static int decode(const struct service *service, const struct operation *operation, struct str text,
+                  struct arena *arena, struct buf *out, struct err *err)
 {
     struct form form = {0};
     const struct shape *input = operation->input == NO_SHAPE ? NULL : &service->shapes[operation->input];
@@ -134,8 +134,8 @@ static bool set_scalar(const struct shape *shape, void *p, struct str text)
 }
 
 /* Sets the value at the end of `path`, and makes what stands on the way. False: there is no such path. */
-static bool set_leaf(const struct service *service, struct arena *arena, const struct shape *shape, void *p, struct str path,
-                     struct str text)
+static bool set_leaf(const struct service *service, struct arena *arena, const struct shape *shape, void *p,
+                     struct str path, struct str text)
 {
     while (path.p && path.len) {
         struct str step = str_cut(&path, '.');
@@ -168,7 +168,6 @@ static const char *encode(const struct service *service, const struct operation 
 {
     const struct shape *output = operation->output == NO_SHAPE ? NULL : &service->shapes[operation->output];
     void *structure = output ? arena_alloc(arena, output->size) : NULL;
-    AUTO_BUF content = BUF_INIT;
 
     while (leaves.len) {
         struct str line = str_cut(&leaves, '\n'), path = str_cut(&line, ' ');
@@ -180,9 +179,10 @@ static const char *encode(const struct service *service, const struct operation 
             return arena_printf(arena, "no such path: " STR_FMT, STR_ARG(path)).p;
         leaves = str_skip(leaves, (size_t)len);
     }
+    codec_begin(service, operation, S("request-1"), out);
     if (output)
-        codec_content(service, output, structure, &content);
-    codec_answer(service, operation, buf_str(&content), S("request-1"), out);
+        codec_content(service, output, structure, out);
+    codec_end(service, operation, S("request-1"), out);
     return NULL;
 }
 
