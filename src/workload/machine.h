@@ -61,6 +61,8 @@ struct native {
     struct map machines; /* by id */
 
     pthread_t watcher;
+    pthread_t warmer;
+    bool warming;   /* a thread that makes the usual image */
     int poll, wake; /* epoll; eventfd that ends the watcher */
     struct leaving {
         pid_t pid;
