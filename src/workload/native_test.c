@@ -125,7 +125,7 @@ static struct workload_backend open_backend(void)
 /* ---- what a test asks of a machine ---- */
 
 struct machine_wish {
-    const char *id, *image, *user_data, *vpc;
+    const char *id, *image, *user_data, *vpc, *cidr;
     unsigned host; /* of 10.9.0.0/16 */
 };
 
@@ -134,7 +134,7 @@ static int boot(struct machine_wish wish, struct err *err)
     char eni[32];
     struct workload_interface interface = {
         .vpc_id = str_of(wish.vpc ? wish.vpc : "vpc-0000000000000test"),
-        .vpc_cidr = S("10.9.0.0/16"),
+        .vpc_cidr = wish.cidr ? str_of(wish.cidr) : S("10.9.0.0/16"),
         .mac = {0x0a, 0x00, 0x0a, 0x09, (uint8_t)(wish.host >> 8), (uint8_t)wish.host},
         .address = 0x0a090000 + wish.host,
         .gateway = 0x0a090001,
@@ -759,6 +759,31 @@ static void a_refused_spec_changes_nothing(void **state)
     assert_same_census(before);
 }
 
+static void a_start_that_fails_says_why_and_leaves_only_its_disk(void **state)
+{
+    struct err err = ERR_INIT;
+    struct census before;
+    char point[128], aside[128];
+
+    NEEDS_MACHINES();
+    snprintf(point, sizeof point, "%s/mnt/root", owner.run);
+    snprintf(aside, sizeof aside, "%s/mnt/aside", owner.run);
+    before = take_census();
+    assert_true(boot((struct machine_wish){.id = "i-fail", .host = 81, .vpc = "vpc-bad", .cidr = "10.9/x"}, &err) < 0);
+    assert_non_null(strstr(err.text, "is no CIDR"));
+    assert_int_equal(rename(point, aside), 0);
+    assert_true(boot((struct machine_wish){.id = "i-fail", .host = 81}, &err) < 0);
+    assert_int_equal(rename(aside, point), 0);
+    assert_non_null(strstr(err.text, "mount the overlay"));
+    assert_int_equal(seen_of(S("i-fail"))->exited, 0);
+    before.machines++;
+    assert_same_census(before);
+    must_boot((struct machine_wish){.id = "i-fail", .host = 81});
+    must_remove("i-fail");
+    before.machines--;
+    assert_same_census(before);
+}
+
 static int open_world(void **state)
 {
     struct err err = ERR_INIT;
@@ -932,6 +957,7 @@ int main(void)
         cmocka_unit_test(twenty_start_side_by_side),
         cmocka_unit_test(a_machine_removed_leaves_nothing),
         cmocka_unit_test(a_refused_spec_changes_nothing),
+        cmocka_unit_test(a_start_that_fails_says_why_and_leaves_only_its_disk),
     };
     const struct CMUnitTest figures[] = {cmocka_unit_test(bench)};
 
