@@ -391,7 +391,6 @@ static void remove_folders(struct native *native)
     remove_folder(native->state_dir, "machines");
     remove_folder(native->run_dir, "m");
     remove_folder(native->run_dir, "mnt");
-    cgroups_close(&native->cgroups);
 }
 
 static void native_free(struct native *native)
@@ -423,6 +422,7 @@ static int native_close(void *cookie, bool remove_all, struct err *err)
         r = -1;
     if (remove_all)
         remove_folders(native);
+    cgroups_close(&native->cgroups, remove_all);
     native_free(native);
     return r;
 }

@@ -527,7 +527,7 @@ static bool memory_limited(void)
     struct err err = ERR_INIT;
     bool limited = cgroups_open(S("testtest"), &cgroups, &err) == 0 && !strstr(cgroups.missing, "memory");
 
-    cgroups_close(&cgroups);
+    cgroups_close(&cgroups, false);
     return limited;
 }
 
