@@ -14,9 +14,10 @@ def test_the_page_is_what_the_models_give():
 def test_what_is_not_built_says_so_and_what_is_built_does_not(server, service):
     raw = Raw(server.port, service=service)
     for name, state in operations.states(service).items():
-        status, body = raw.call(name, NoSuchParameter="1")
         if state == "not built":
+            status, body = raw.call(name)
             assert (status, error_of(body)[0]) == (501, "NotImplemented"), name
         else:
+            status, body = raw.call(name, NoSuchParameter="1")
             assert (status, error_of(body)[0]) == (400, "UnknownParameter"), name
     raw.close()

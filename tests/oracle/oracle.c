@@ -78,8 +78,8 @@ static void put_struct(struct walk *walk, const struct shape *shape, const char 
         put_leaf(walk, "{}", S(""));
 }
 
-static int decode(const struct service *service, const struct operation *operation, struct str text, struct arena *arena,
-                  struct buf *out, struct err *err)
+static int decode(const struct service *service, const struct operation *operation, struct str text,
+                  struct arena *arena, struct buf *out, struct err *err)
 {
     struct form form = {0};
     const struct shape *input = operation->input == NO_SHAPE ? NULL : &service->shapes[operation->input];
@@ -134,8 +134,8 @@ static bool set_scalar(const struct shape *shape, void *p, struct str text)
 }
 
 /* Sets the value at the end of `path`, and makes what stands on the way. False: there is no such path. */
-static bool set_leaf(const struct service *service, struct arena *arena, const struct shape *shape, void *p, struct str path,
-                     struct str text)
+static bool set_leaf(const struct service *service, struct arena *arena, const struct shape *shape, void *p,
+                     struct str path, struct str text)
 {
     while (path.p && path.len) {
         struct str step = str_cut(&path, '.');
