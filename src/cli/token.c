@@ -2,6 +2,7 @@
 
 #include "base/fd.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -21,12 +22,20 @@ static struct str port_of(struct str address)
 
     while (i && address.p[i - 1] != ':' && address.p[i - 1] != ']')
         i--;
-    return i && address.p[i - 1] == ':' ? str_skip(address, i) : S("80");
+    return i && address.p[i - 1] == ':' ? str_skip(address, i) : S("");
 }
 
+/* Loopback, by whichever of its names; exactly, as a name that only begins so may be anybody's. */
 static bool is_this_host(struct str address)
 {
-    return str_starts(address, S("127.")) || str_starts(address, S("localhost")) || str_starts(address, S("[::1]"));
+    struct str host = str_first(address, address.len - port_of(address).len);
+    struct in_addr in;
+    char z[64];
+
+    if (str_ends(host, S(":")))
+        host.len--;
+    return str_equal(host, S("localhost")) || str_equal(host, S("[::1]")) ||
+           (str_to_z(host, z, sizeof z) && inet_pton(AF_INET, z, &in) == 1 && ntohl(in.s_addr) >> 24 == 127);
 }
 
 bool endpoint_is(struct str endpoint, struct str listen)
@@ -34,7 +43,7 @@ bool endpoint_is(struct str endpoint, struct str listen)
     struct str address = str_starts(endpoint, S("http://")) ? str_skip(endpoint, 7) : endpoint;
 
     address = str_cut(&address, '/');
-    if (!str_equal(port_of(address), port_of(listen)))
+    if (!listen.len || !str_equal(port_of(address), port_of(listen)))
         return false;
     return str_equal(address, listen) ||
            (is_this_host(address) &&
