@@ -280,9 +280,9 @@ static _Noreturn void report(int sync)
     _exit(1);
 }
 
-static int tell_born(int control, pid_t pid)
+static int tell_born(int control)
 {
-    struct monitor_message message = {.kind = MONITOR_BORN, .number = pid, .version = MONITOR_VERSION};
+    struct monitor_message message = {.kind = MONITOR_BORN, .version = MONITOR_VERSION};
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
@@ -413,7 +413,7 @@ static _Noreturn void child_main(struct monitor *m, int sync)
         launch_fail("make the network namespace");
         report(sync);
     }
-    if (tell_born(m->control, m->pid) < 0)
+    if (tell_born(m->control) < 0)
         report(sync);
     await(sync, INIT_MOUNTED);
     if (confine_become_root() < 0)

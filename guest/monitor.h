@@ -56,7 +56,7 @@ enum monitor_kind {
     MONITOR_STOP, /* number: milliseconds that processes get to end; 0: killed at once */
     MONITOR_EXEC, /* a stream socket comes along; its frames: workload/exec.h */
     /* from the monitor */
-    MONITOR_BORN,   /* number: init's pid; its network namespace comes along */
+    MONITOR_BORN,   /* the child's network namespace comes along */
     MONITOR_FAILED, /* number: errno; text: what */
     MONITOR_STATE,  /* number: init's pid; flags so far */
     MONITOR_READY,

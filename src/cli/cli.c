@@ -3,8 +3,44 @@
 #include "cli/serve.h"
 
 #include <stdio.h>
+#include <string.h>
+
+static int version_main(int argc, char **argv)
+{
+    printf("haar %s\n", HAAR_VERSION);
+    return 0;
+}
+
+static const struct command {
+    const char *name;
+    int (*main)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"serve", serve_main, "answer the AWS API, and run the machines"},
+    {"version", version_main, "print this program's version"},
+};
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "Usage: haar COMMAND [ARGUMENT…]\n\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "\nhaar COMMAND --help says more.\n");
+}
 
 int cli_main(int argc, char **argv)
 {
-    return serve_main(argc - 1, argv + 1);
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].main(argc - 2, argv + 2);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    fprintf(stderr, "haar: there is no command '%s'; see haar --help\n", argv[1]);
+    return 2;
 }

@@ -1,60 +1,400 @@
+/*
+ * Start: settings → owner and its lock → backend → store (the journal is loaded) → listen → the line on stdout.
+ * What takes longer than that goes on behind it.
+ *
+ * End, at the first SIGTERM or SIGINT: stop accepting and finish answers → the reconciler → the backend (without --data
+ * its machines too) → close the store → let go of the owner. A second signal has its default effect: the process ends
+ * at once.
+ */
 #include "cli/serve.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "operation/endpoint.h"
+#include "base/time.h"
+#include "cli/backend.h"
+#include "cli/settings.h"
 #include "operation/park.h"
 #include "reconcile/instances.h"
 #include "services/ec2/default_world.h"
+#include "services/introspection/introspection.h"
 #include "services/services.h"
+#include "workload/native.h"
+#include "workload/owner.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-static int start(struct str address, struct err *err)
-{
-    static struct engine engine;
-    static const struct endpoint_route no_routes[] = {{0}};
-    static struct access_config access;
-    struct endpoint_config endpoint = {&engine, services, no_routes, NULL, &access, service_region_exists};
-    struct store_options options = {service_kinds, service_kind_count, NULL, uv_default_loop()};
-    struct http_server *server;
+enum {
+    GRACE_MS = 4000,  /* for answers that are on their way */
+    END_SECONDS = 10, /* the whole end; then the kernel ends it */
+    MAX_WORKERS = 32,
+};
+
+struct server {
+    struct settings settings;
+    struct arena arena; /* what lives as long as the server */
+    struct str data;    /* absolute; absent: in memory */
+    struct owner owner;
+    bool owned;
+    struct backend_choice choice;
+    struct engine engine;
+    struct instances *instances;
+    struct access_config access;
+    struct introspection own;
+    struct endpoint *endpoint;
+    struct http_server *http;
     struct http_listener *listener;
-    struct http_handler handler;
+    uv_signal_t signals[2];
+};
+
+/* An absolute path: the owner's lock records it. */
+static int make_data_folder(struct server *server, struct err *err)
+{
+    char given[4096], *absolute;
     int r;
 
-    engine.loop = uv_default_loop();
-    engine.account = S("000000000000");
-    engine.region = S("us-east-1");
-    engine.pool = work_pool_new(engine.loop, 32);
-    r = store_open(&options, &engine.store, err);
+    if (!server->settings.data.p)
+        return 0;
+    if (!str_to_z(server->settings.data, given, sizeof given))
+        return err_os(err, ENAMETOOLONG, "data folder");
+    r = dir_make(given, 0700, err);
     if (r < 0)
-        return r;
-    store_set_seed(engine.store, ec2_seed_world, NULL);
-    engine.parking = parking_new(&engine);
-    instances_start(instances_new(&engine), &(struct workload_backend){0}, S(""));
-    server = http_server_new(engine.loop, NULL);
-    handler = endpoint_handler(endpoint_new(&endpoint), true);
-    r = http_server_listen(server, address, &handler, &listener, err);
-    if (r < 0)
-        return r;
-    printf("haar: listening on http://" STR_FMT "\n", STR_ARG(address));
-    fflush(stdout);
-    uv_run(engine.loop, UV_RUN_DEFAULT);
+        return err_wrap(err, "data folder");
+    absolute = realpath(given, NULL);
+    if (!absolute)
+        return err_os(err, errno, "data folder %s", given);
+    server->data = arena_str(&server->arena, str_of(absolute));
+    free(absolute);
     return 0;
+}
+
+/* Who cannot write to /run (not root, or a read-only container) serves the API all the same: such a server has no
+ * machines to own. */
+static int take_owner(struct server *server, struct err *err)
+{
+    int r = owner_take(server->data, &server->owner, err);
+
+    server->owned = r == 0;
+    if (server->owned || (err->number != EACCES && err->number != EPERM && err->number != EROFS))
+        return r;
+    log_info("no folder in /run/haar (%s): exec and logs need HAAR_TOKEN", err->text);
+    return 0;
+}
+
+/* What privileged calls must show: HAAR_TOKEN, else the owner's own. */
+static int read_token(struct server *server, struct err *err)
+{
+    AUTO_BUF text = BUF_INIT;
+    char path[OWNER_PATH + 8];
+    int r;
+
+    server->access.token = server->settings.token;
+    if (server->access.token.p || !server->owned)
+        return 0;
+    snprintf(path, sizeof path, "%s/token", server->owner.run);
+    r = file_read(AT_FDCWD, path, &text, 1024, err);
+    if (r == 0)
+        server->access.token = arena_str(&server->arena, str_trim(buf_str(&text)));
+    return r;
+}
+
+/* The host in a URL whose form has been checked. */
+static struct str url_host(struct str url)
+{
+    struct str rest = url;
+
+    str_cut(&rest, '/');
+    rest = str_skip(rest, 1);
+    rest = str_cut(&rest, '/');
+    return str_cut(&rest, ':');
+}
+
+static void set_access(struct server *server)
+{
+    const struct settings *settings = &server->settings;
+
+    server->access.allowed_hosts = settings->allowed_hosts.items;
+    server->access.allowed_host_count = settings->allowed_hosts.count;
+    server->access.allowed_origins = settings->allowed_origins.items;
+    server->access.allowed_origin_count = settings->allowed_origins.count;
+    if (settings->k8s_self_url.p)
+        server->access.self_host = url_host(settings->k8s_self_url);
+}
+
+static int open_store(struct server *server, struct err *err)
+{
+    struct store_options options = {service_kinds, service_kind_count, server->data.p, server->engine.loop};
+    int r = store_open(&options, &server->engine.store, err);
+
+    if (r < 0)
+        return r;
+    store_set_seed(server->engine.store, ec2_seed_world, NULL);
+    server->engine.parking = parking_new(&server->engine);
+    server->instances = instances_new(&server->engine);
+    return 0;
+}
+
+static int read_console(void *cookie, struct str id, size_t limit, struct buf *out, struct err *err)
+{
+    const struct workload_backend *backend = cookie;
+    uint64_t written;
+
+    return backend->driver->console(backend->cookie, id, limit, out, &written, err);
+}
+
+static int choose_backend(struct server *server, struct err *err)
+{
+    struct engine *engine = &server->engine;
+    struct workload_sink sink = instances_sink(server->instances);
+    int r = backend_choose(&server->settings, server->owned ? &server->owner : NULL, &sink, &server->arena,
+                           &server->choice, err);
+
+    if (r < 0)
+        return r;
+    engine->backend_reason = server->choice.reason;
+    engine->backend = S("none");
+    if (server->choice.backend.driver) {
+        engine->backend = str_of(server->choice.backend.driver->name);
+        engine->console = read_console;
+        engine->console_cookie = &server->choice.backend;
+    } else {
+        log_warning("there are no machines: " STR_FMT ". Every API call still works.", STR_ARG(server->choice.reason));
+    }
+    instances_start(server->instances, &server->choice.backend, server->choice.image);
+    return 0;
+}
+
+/* On a worker, behind the first answers: what servers that are dead and have no data folder left on this host. */
+static void reap_dead(void *arg)
+{
+    owner_reap_dead(workload_native_reap);
+}
+
+static void on_reaped(void *arg)
+{
+}
+
+static void drain(void *cookie, void (*done)(void *arg), void *arg)
+{
+    struct server *server = cookie;
+
+    instances_when_idle(server->instances, done, arg);
+}
+
+static void make_endpoint(struct server *server)
+{
+    struct endpoint_config config = {&server->engine, services,        introspection_routes,
+                                     &server->own,    &server->access, service_region_exists};
+
+    server->endpoint = endpoint_new(&config);
+    server->http = http_server_new(server->engine.loop, NULL);
+    server->own.engine = &server->engine;
+    server->own.http = server->http;
+    server->own.endpoint = server->endpoint;
+    server->own.backend = server->choice.backend;
+    server->own.image = server->choice.image;
+    server->own.drain = drain;
+    server->own.drain_cookie = server;
+    if (server->owned)
+        server->own.owner = str_of(server->owner.id);
+}
+
+/* The address it got, as a client writes it; beside the token, so that the command line knows whose token it is. */
+static int announce(struct server *server, struct err *err)
+{
+    struct str listen = server->settings.listen;
+    char path[OWNER_PATH + 8], address[128];
+    size_t port = listen.len;
+    int r = 0;
+
+    while (listen.p[port - 1] != ':')
+        port--;
+    snprintf(address, sizeof address, STR_FMT "%u", STR_ARG(str_first(listen, port)),
+             http_listener_port(server->listener));
+    snprintf(path, sizeof path, "%s/listen", server->owner.run);
+    if (server->owned)
+        r = file_write_atomic(AT_FDCWD, path, str_of(address), 0600, err);
+    printf("haar: listening on http://%s\n", address);
+    fflush(stdout);
+    return r;
+}
+
+static void on_workloads_closed(void *arg)
+{
+    struct server *server = arg;
+
+    instances_free(server->instances);
+    parking_free(server->engine.parking);
+    store_close(server->engine.store);
+    work_pool_free(server->engine.pool);
+    for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
+        uv_close((uv_handle_t *)&server->signals[i], NULL);
+}
+
+/* On a worker: removing machines takes time. */
+static void close_backend(void *arg)
+{
+    struct server *server = arg;
+    const struct workload_backend *backend = &server->choice.backend;
+    struct err err = ERR_INIT;
+
+    if (backend->driver &&
+        backend->driver->close(backend->cookie, !server->data.p || server->settings.remove_on_exit, &err) < 0)
+        log_error("end of the %s backend: %s", backend->driver->name, err.text);
+}
+
+static void on_instances_stopped(void *arg)
+{
+    struct server *server = arg;
+
+    work_run(server->engine.pool, close_backend, on_workloads_closed, server);
+}
+
+static void on_http_stopped(void *arg)
+{
+    struct server *server = arg;
+
+    instances_stop(server->instances, on_instances_stopped, server);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct server *server = handle->data;
+
+    for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
+        uv_signal_stop(&server->signals[i]); /* back to their default: a second one ends at once */
+    log_info("%s: ending", number == SIGINT ? "SIGINT" : "SIGTERM");
+    alarm(END_SECONDS);
+    introspection_stop(&server->own);
+    http_server_stop(server->http, GRACE_MS, on_http_stopped, server);
+}
+
+static void catch_signals(struct server *server)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        uv_signal_init(server->engine.loop, &server->signals[i]);
+        server->signals[i].data = server;
+        uv_signal_start(&server->signals[i], on_signal, numbers[i]);
+    }
+}
+
+static void make_engine(struct server *server)
+{
+    struct engine *engine = &server->engine;
+
+    engine->loop = uv_default_loop();
+    engine->account = server->settings.account_id;
+    engine->region = server->settings.region;
+    engine->default_image = server->settings.ec2_image;
+    engine->pool = work_pool_new(engine->loop, MAX_WORKERS);
+}
+
+static int prepare(struct server *server, struct err *err)
+{
+    int r = make_data_folder(server, err);
+
+    if (r == 0)
+        r = take_owner(server, err);
+    if (r == 0)
+        r = read_token(server, err);
+    if (r < 0)
+        return r;
+    set_access(server);
+    make_engine(server);
+    r = open_store(server, err);
+    return r == 0 ? choose_backend(server, err) : r;
+}
+
+static int start(struct server *server, struct err *err)
+{
+    struct http_handler handler;
+    int r = prepare(server, err);
+
+    if (r < 0)
+        return r;
+    make_endpoint(server);
+    handler = endpoint_handler(server->endpoint, true);
+    r = http_server_listen(server->http, server->settings.listen, &handler, &server->listener, err);
+    if (r < 0)
+        return r;
+    catch_signals(server);
+    if (server->choice.backend.driver)
+        work_run(server->engine.pool, reap_dead, on_reaped, NULL);
+    return announce(server, err);
+}
+
+static void run(struct server *server)
+{
+    uv_run(server->engine.loop, UV_RUN_DEFAULT); /* until on_workloads_closed has closed the last handle */
+    endpoint_free(server->endpoint);
+    uv_loop_close(server->engine.loop);
+}
+
+/* Big blocks from the heap, and kept: a mapping an answer costs more than making the answer. */
+static void set_allocator(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    mallopt(M_TRIM_THRESHOLD, 32 << 20);
+}
+
+/* Without a data folder nothing of it is to be found again. */
+static void let_go(struct server *server)
+{
+    if (server->owned)
+        owner_release(&server->owner, !server->data.p);
+    settings_free(&server->settings);
+    arena_free(&server->arena);
+}
+
+static void print_help(void)
+{
+    AUTO_BUF text = BUF_INIT;
+
+    buf_printf(&text, "Usage: haar serve [FLAG…]\n\n"
+                      "Answers the AWS API for compute and runs the machines that it is asked for. Point a client at\n"
+                      "it with --endpoint-url http://127.0.0.1:4566; any credentials do. Ctrl-C ends it.\n\n");
+    settings_help(&text);
+    fwrite(text.p, 1, text.len, stdout);
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
 }
 
 int serve_main(int argc, char **argv)
 {
+    static struct server server; /* zeroed; big, and there is one */
     struct err err = ERR_INIT;
+    int r;
 
+    server.own.started_us = time_monotonic_us();
     signal(SIGPIPE, SIG_IGN);
-    mallopt(M_MMAP_THRESHOLD, 64 << 20);
-    mallopt(M_TRIM_THRESHOLD, 32 << 20);
-    if (start(S("127.0.0.1:4566"), &err) < 0) {
-        log_error("%s", err.text);
-        return 1;
+    set_allocator();
+    if (wants_help(argc, argv)) {
+        print_help();
+        return 0;
     }
-    return 0;
+    r = settings_read(argc, argv, environ, &server.settings, &err);
+    if (r == 0) {
+        log_set_level(server.settings.log_level);
+        settings_warn_unknown(environ);
+        r = start(&server, &err);
+    }
+    if (r == 0)
+        run(&server);
+    else
+        fprintf(stderr, "haar: %s\n", err.text);
+    let_go(&server);
+    return r == 0 ? 0 : 1;
 }

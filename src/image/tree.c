@@ -66,6 +66,8 @@ static int copy_link(const char *from, int root, const char *to, struct err *err
     if (n < 0)
         return 0;
     target[n] = '\0';
+    if (str_starts(str_of(target), S("/usr/share/man/"))) /* a quarter of /etc/alternatives, for pages few read here */
+        return 0;
     return tree_link(root, to, target, err);
 }
 

@@ -105,7 +105,12 @@ static void look_in_source(struct describe *d, struct map *places, struct wanted
     uint64_t position = 0;
     void *view = arena_alloc(d->call->arena, d->size);
 
-    while (d->resource->source(d->call, &position, view)) {
+    for (size_t i = 0; d->resource->source_by_id && i < wanted->count; i++)
+        if (d->resource->source_by_id(d->call, wanted->ids[i], view)) {
+            wanted->found[i] = view;
+            view = arena_alloc(d->call->arena, d->size);
+        }
+    while (!d->resource->source_by_id && d->resource->source(d->call, &position, view)) {
         const struct str *id = (const struct str *)((const char *)view + d->resource->id_offset);
         const void **place = map_get(places, *id);
 

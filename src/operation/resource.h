@@ -45,6 +45,7 @@ struct resource {
     /* Records that are computed, not stored (catalogues, status): the next one at *position, which it moves on; false
      * at the end. */
     bool (*source)(struct call *call, uint64_t *position, void *view);
+    bool (*source_by_id)(struct call *call, struct str id, void *view); /* NULL: an id is found by passing over all */
     const struct resource_filter *filters; /* sorted by name */
     const struct resource_reference *refers;
     uint16_t filter_count, refer_count;

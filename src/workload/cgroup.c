@@ -357,12 +357,13 @@ static void sweep(const struct cgroup_tree *tree)
         closedir(dir);
 }
 
-void cgroups_close(const struct cgroups *cgroups)
+void cgroups_close(const struct cgroups *cgroups, bool all)
 {
     for (size_t i = 0; i < cgroups->count; i++) {
         char path[CGROUP_PATH];
 
-        sweep(&cgroups->trees[i]);
+        if (all)
+            sweep(&cgroups->trees[i]);
         snprintf(path, sizeof path, "%s", cgroups->trees[i].path);
         if (rmdir(path) == 0) {
             *strrchr(path, '/') = '\0';

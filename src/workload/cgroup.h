@@ -36,5 +36,5 @@ int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgro
 /* Kills what is still in the cgroups that `config` names, and removes them. Gone already: 0. */
 int cgroups_remove(const struct monitor_config *config, struct err *err);
 
-/* All of this owner's, with what still runs in them. */
-void cgroups_close(const struct cgroups *cgroups);
+/* This owner's folders, if no machine is in them; all: with what still runs in them. */
+void cgroups_close(const struct cgroups *cgroups, bool all);

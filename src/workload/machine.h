@@ -61,6 +61,8 @@ struct native {
     struct map machines; /* by id */
 
     pthread_t watcher;
+    pthread_t warmer;
+    bool warming;   /* a thread that makes the usual image */
     int poll, wake; /* epoll; eventfd that ends the watcher */
     struct leaving {
         pid_t pid;
@@ -71,6 +73,12 @@ struct native {
 };
 
 void machine_fabric_interface(const struct machine_interface *from, struct fabric_interface *to);
+
+/* spec.c */
+int machine_check_spec(const struct workload_spec *spec, struct err *err);
+int machine_fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
+                        struct err *err);
+int machine_fill_image(const struct native *native, struct monitor_config *config, struct str name, struct err *err);
 
 /* machine.c. The machine is STARTING. Success: its init has been told to go and the watcher has it. */
 int machine_launch(struct native *native, struct machine *machine, struct err *err);

@@ -4,14 +4,16 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/time.h"
-#include "image/image.h"
 #include "workload/console.h"
 #include "workload/exec.h"
 #include "workload/machine.h"
 #include "workload/owner.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,11 +23,7 @@
 enum {
     READY_LIMIT_MS = 20000,
     STOP_SLACK_MS = 5000, /* beyond its grace, until its monitor itself is killed */
-    PROCESSES = 8192,
 };
-
-/* The "Here be lions" part of the id space that systemd's documentation leaves free: 0x70000000 on, 4,095 machines. */
-enum { IDS_FIRST = 0x70000000, IDS_SLOTS = 4095 };
 
 static struct machine *find(const struct native *native, struct str id)
 {
@@ -51,114 +49,6 @@ static bool wait_until(struct native *native, int64_t until_us)
 }
 
 /* ---- ensure ---- */
-
-static bool valid_name(struct str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.p[i];
-
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-'))
-            return false;
-    }
-    return s.len > 0 && s.len < 32;
-}
-
-static int check_spec(const struct workload_spec *spec, struct err *err)
-{
-    if (!valid_name(spec->id))
-        return err_plain(err, "'" STR_FMT "' cannot name a machine", STR_ARG(spec->id));
-    if (spec->interface_count > MACHINE_INTERFACES)
-        return err_plain(err, "a machine has at most %d interfaces", MACHINE_INTERFACES);
-    for (size_t i = 0; i < spec->interface_count; i++) {
-        if (!valid_name(spec->interfaces[i].id) || !valid_name(spec->interfaces[i].vpc_id) ||
-            spec->interfaces[i].vpc_cidr.len >= 24 || spec->interfaces[i].prefix > 32)
-            return err_plain(err, "interface %zu of " STR_FMT " is malformed", i, STR_ARG(spec->id));
-    }
-    return 0;
-}
-
-static void fill_interfaces(struct machine_record *record, const struct workload_spec *spec)
-{
-    record->interface_count = (unsigned)spec->interface_count;
-    for (size_t i = 0; i < spec->interface_count; i++) {
-        const struct workload_interface *from = &spec->interfaces[i];
-        struct machine_interface *to = &record->interfaces[i];
-
-        str_to_z(from->id, to->id, sizeof to->id);
-        str_to_z(from->vpc_id, to->vpc_id, sizeof to->vpc_id);
-        str_to_z(from->vpc_cidr, to->vpc_cidr, sizeof to->vpc_cidr);
-        memcpy(to->mac, from->mac, sizeof to->mac);
-        to->address = from->address;
-        to->gateway = from->gateway;
-        to->prefix = from->prefix;
-        to->device_index = from->device_index;
-    }
-}
-
-static int fill_image(const struct native *native, struct monitor_config *config, struct str name, struct err *err)
-{
-    char folder[MONITOR_PATH];
-    struct image image;
-    int r;
-
-    snprintf(folder, sizeof folder, "%s/images", native->state_dir);
-    r = image_prepare(folder, name.len ? name : image_default(), program_init(), &image, err);
-    for (int i = 0; r == 0 && i < IMAGE_LAYERS; i++) {
-        memcpy(config->layers[i], image.layers[i], MONITOR_PATH);
-        memcpy(config->usr_layers[i], image.usr_layers[i], MONITOR_PATH);
-    }
-    return r;
-}
-
-static bool ids_taken(const struct native *native, uint32_t base)
-{
-    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
-        const struct machine *machine = at->value;
-
-        if (machine->state != MACHINE_STOPPED && machine->record.config.id_base == base)
-            return true;
-    }
-    return false;
-}
-
-/* A range that no running machine of ours has; should all be taken, two machines share one, which breaks nothing. */
-static uint32_t take_ids(struct native *native)
-{
-    uint32_t base = 0;
-
-    pthread_mutex_lock(&native->lock);
-    for (int i = 0; i < IDS_SLOTS; i++) {
-        base = IDS_FIRST + MONITOR_IDS * (native->next_ids++ % IDS_SLOTS);
-        if (!ids_taken(native, base))
-            break;
-    }
-    pthread_mutex_unlock(&native->lock);
-    return base;
-}
-
-static int fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
-                       struct err *err)
-{
-    struct machine_record *record = &machine->record;
-    struct monitor_config *config = &record->config;
-    struct str id = str_of(machine->id);
-
-    *record = (struct machine_record){.magic = "haarmach"};
-    memcpy(record->magic, "haarmach", sizeof record->magic);
-    config->version = MONITOR_VERSION;
-    config->volatile_disk = !native->durable;
-    config->id_base = native->unmapped ? 0 : take_ids(native);
-    machine_run_path(native, id, config->run);
-    machine_disk_path(native, id, config->disk);
-    machine_console_path(native, id, config->console);
-    snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->run_dir);
-    snprintf(config->host_name, sizeof config->host_name, STR_FMT, STR_ARG(str_first(spec->host_name, 64)));
-    snprintf(config->note, sizeof config->note, STR_FMT "%s",
-             STR_ARG(str_first(spec->console_note, sizeof config->note - 2)), spec->console_note.len ? "\n" : "");
-    record->limits = (struct cgroup_limits){spec->memory_bytes, spec->vcpus ? spec->vcpus : 1, PROCESSES};
-    fill_interfaces(record, spec);
-    return fill_image(native, config, spec->image, err);
-}
 
 /* It has been told to go: waits for its init's word. */
 static int await_ready(struct native *native, struct machine *machine, struct err *err)
@@ -246,7 +136,7 @@ static int native_ensure(void *cookie, const struct workload_spec *spec, struct 
     struct native *native = cookie;
     struct machine *machine;
     bool runs;
-    int r = check_spec(spec, err);
+    int r = machine_check_spec(spec, err);
 
     if (r < 0)
         return r;
@@ -256,7 +146,7 @@ static int native_ensure(void *cookie, const struct workload_spec *spec, struct 
     pthread_mutex_unlock(&native->lock);
     if (runs)
         return 0;
-    r = fill_record(native, machine, spec, err);
+    r = machine_fill_record(native, machine, spec, err);
     if (r == 0)
         r = machine_new_disk(native, machine, spec, err);
     return r == 0 ? start(native, machine, err) : r;
@@ -501,7 +391,6 @@ static void remove_folders(struct native *native)
     remove_folder(native->state_dir, "machines");
     remove_folder(native->run_dir, "m");
     remove_folder(native->run_dir, "mnt");
-    cgroups_close(&native->cgroups);
 }
 
 static void native_free(struct native *native)
@@ -526,11 +415,14 @@ static int native_close(void *cookie, bool remove_all, struct err *err)
     struct native *native = cookie;
     int r = remove_all ? remove_all_machines(native, err) : 0;
 
+    if (native->warming)
+        pthread_join(native->warmer, NULL);
     watch_stop(native);
     if (fabric_close(native->fabric, remove_all, err) < 0)
         r = -1;
     if (remove_all)
         remove_folders(native);
+    cgroups_close(&native->cgroups, remove_all);
     native_free(native);
     return r;
 }
@@ -552,24 +444,63 @@ static const struct workload_driver driver = {
 
 static const char *const mount_points[] = {"root", "disk", "l0", "l1", "u0", "u1"};
 
+/*
+ * Asks ext4 to spread what is made in this folder over its block groups. Where many files have just been deleted,
+ * finding the number for a new one takes it up to a millisecond in the same group (recently_deleted() in its ialloc.c),
+ * and a machine has twenty. Other file systems refuse, which is fine.
+ */
+static void spread(const char *path)
+{
+    AUTO_FD fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int flags;
+
+    if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+        flags |= FS_TOPDIR_FL;
+        ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    }
+}
+
+static int make_folder(const char *parent, const char *name, unsigned mode, struct err *err)
+{
+    char path[MONITOR_PATH];
+    int r;
+
+    snprintf(path, sizeof path, "%s/%s", parent, name);
+    r = dir_make(path, mode, err);
+    if (r == 0)
+        spread(path);
+    return r;
+}
+
 static int make_folders(struct native *native, struct err *err)
 {
     char path[MONITOR_PATH];
     int r;
 
-    snprintf(path, sizeof path, "%s/machines", native->state_dir);
     /* Closed to others: a program that a guest's root made setuid would be the host's root's for who reaches it here.
      */
-    r = dir_make(path, 0700, err);
-    if (r == 0) {
-        snprintf(path, sizeof path, "%s/m", native->run_dir);
-        r = dir_make(path, 0711, err);
-    }
+    r = make_folder(native->state_dir, "machines", 0700, err);
+    if (r == 0)
+        r = make_folder(native->state_dir, "images", 0711, err);
+    if (r == 0)
+        r = make_folder(native->run_dir, "m", 0711, err);
     for (size_t i = 0; i < ARRAY_LEN(mount_points) && r == 0; i++) {
         snprintf(path, sizeof path, "%s/mnt/%s", native->run_dir, mount_points[i]);
         r = dir_make(path, 0711, err);
     }
     return r;
+}
+
+/* Makes the usual image behind everybody's back: the first machine need not wait for its thousand small files. */
+static void *warm_main(void *arg)
+{
+    const struct native *native = arg;
+    struct monitor_config config;
+    struct err err = ERR_INIT;
+
+    if (machine_fill_image(native, &config, S(""), &err) < 0)
+        log_warning("%s", err.text);
+    return NULL;
 }
 
 static int open_parts(struct native *native, struct err *err)
@@ -587,7 +518,11 @@ static int open_parts(struct native *native, struct err *err)
                     native->cgroups.missing);
     native->fabric = fabric_new(str_of(native->owner));
     r = adopt_all(native, err);
-    return r == 0 ? watch_start(native, err) : r;
+    if (r == 0)
+        r = watch_start(native, err);
+    if (r == 0)
+        native->warming = pthread_create(&native->warmer, NULL, warm_main, native) == 0;
+    return r;
 }
 
 int workload_native_new(const struct workload_native_config *config, struct workload_backend *ret_backend,

@@ -71,6 +71,6 @@ int workload_native_probe(struct err *err)
     if (r < 0)
         return r;
     r = cgroups_open(S("probe"), &cgroups, err);
-    cgroups_close(&cgroups);
+    cgroups_close(&cgroups, false);
     return r < 0 ? err_wrap(err, "cgroups") : 0;
 }

@@ -32,9 +32,12 @@ def emit_rows_header(model, rows):
             out.append(f"size_t {k.kept}(struct call *call, const {record} *record, uint64_t *versions, size_t count, size_t max);")
         if k.source:
             out.append(f"bool {k.source}(struct call *call, uint64_t *position, {record} *view);")
+        if k.by_id:
+            out.append(f"bool {k.by_id}(struct call *call, struct str id, {record} *view);")
         for i, path in enumerate(kind_indexes(k)):
             out.append(f"enum {{ {upper}_BY_{snake(path.replace('.', '_')).upper()} = {i} }};")
-        out.append(f"RESOURCE_ACCESSORS({name}, {upper}, {record})")
+        if not k.source:  # what is computed has no records to get
+            out.append(f"RESOURCE_ACCESSORS({name}, {upper}, {record})")
     return "\n".join(out) + "\n"
 
 
@@ -65,6 +68,9 @@ def emit_rows_tables(model, rows, documented):
         if k.kept:
             out.append(f"static size_t kept_{name}(struct call *call, const void *record, uint64_t *versions, size_t count, size_t max)\n"
                        f"{{\n    return {k.kept}(call, record, versions, count, max);\n}}")
+        if k.by_id:
+            out.append(f"static bool by_id_{name}(struct call *call, struct str id, void *view)\n"
+                       f"{{\n    return {k.by_id}(call, id, view);\n}}")
         if k.source:
             out.append(f"static bool source_{name}(struct call *call, uint64_t *position, void *view)\n"
                        f"{{\n    return {k.source}(call, position, view);\n}}")
@@ -130,6 +136,8 @@ def resource(model, k, filters, refers):
         fields.append(f".kept_while = kept_{name}, .encoded = {offset(model, record, 'Encoded')}")
     if k.source:
         fields.append(f".source = source_{name}")
+    if k.by_id:
+        fields.append(f".source_by_id = by_id_{name}")
     if k.page:
         fields.append(f".page = {k.page}")
     fields.append(f".hidden_of = {s.upper()}_{snake(k.hidden_of).upper()}" if k.hidden_of else ".hidden_of = NO_KIND")

@@ -16,6 +16,7 @@ class Kind:
         self.tags = None            # path of the tags
         self.tagged_as = None
         self.source = None          # a C function's name: records that are computed, not stored
+        self.by_id = None           # a C function's name: one computed record, without a pass over all
         self.kept = None            # a C function's name: encodings of its views are kept while what it names is the same
         self.page = 0               # how many a page has when the caller does not say; 0: all
         self.hidden_of = None       # a kind: an id that this one does not show, but that one has, is passed over
@@ -79,6 +80,7 @@ class Rows:
             kind.kept = w[1]
         elif w[0] == "source":
             kind.source = w[1]
+            kind.by_id = w[3] if len(w) > 3 else None  # source NAME by-id FUNCTION
         elif w[0] == "page":
             kind.page = int(w[1])
         elif w[0] == "hidden-of":

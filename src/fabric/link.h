@@ -1,0 +1,24 @@
+/*
+ * An interface's link: a veth pair, its router end in the VPC's namespace, its guest end in the guest's. Each
+ * function works in the network namespace that the calling thread is in.
+ */
+#pragma once
+
+#include "fabric/fabric.h"
+#include "fabric/netlink.h"
+
+#include <net/if.h>
+
+enum { LINK_LOOPBACK = 1 };
+
+void link_name(struct str interface_id, char name[IFNAMSIZ]); /* of the router end */
+
+/* In the VPC: the pair, its guest end in the namespace `guest`; the router end configured and up under `index`. */
+int link_router_end(const char *owner, const struct fabric_interface *interface, const char *link, unsigned index,
+                    int guest, struct err *err);
+int link_guest_end(const struct fabric_interface *interface, struct err *err); /* in the guest: address, route, up */
+int link_down(const char *link, struct err *err);                              /* not there: 0 */
+
+/* Deleting takes the kernel 17 ms: it may be done later, by another thread, over a socket opened here now. */
+int link_socket(void);
+void link_delete(const char *link, int socket);

@@ -1,0 +1,116 @@
+/* From what should run to what its monitor is told. */
+#include "workload/machine.h"
+#include "image/image.h"
+
+enum { PROCESSES = 8192 };
+
+/* The "Here be lions" part of the id space that systemd's documentation leaves free: 0x70000000 on, 4,095 machines. */
+enum { IDS_FIRST = 0x70000000, IDS_SLOTS = 4095 };
+
+static bool valid_name(struct str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.p[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-'))
+            return false;
+    }
+    return s.len > 0 && s.len < 32;
+}
+
+int machine_check_spec(const struct workload_spec *spec, struct err *err)
+{
+    if (!valid_name(spec->id))
+        return err_plain(err, "'" STR_FMT "' cannot name a machine", STR_ARG(spec->id));
+    if (spec->interface_count > MACHINE_INTERFACES)
+        return err_plain(err, "a machine has at most %d interfaces", MACHINE_INTERFACES);
+    for (size_t i = 0; i < spec->interface_count; i++) {
+        if (!valid_name(spec->interfaces[i].id) || !valid_name(spec->interfaces[i].vpc_id) ||
+            spec->interfaces[i].vpc_cidr.len >= 24 || spec->interfaces[i].prefix > 32)
+            return err_plain(err, "interface %zu of " STR_FMT " is malformed", i, STR_ARG(spec->id));
+    }
+    return 0;
+}
+
+static void fill_interfaces(struct machine_record *record, const struct workload_spec *spec)
+{
+    record->interface_count = (unsigned)spec->interface_count;
+    for (size_t i = 0; i < spec->interface_count; i++) {
+        const struct workload_interface *from = &spec->interfaces[i];
+        struct machine_interface *to = &record->interfaces[i];
+
+        str_to_z(from->id, to->id, sizeof to->id);
+        str_to_z(from->vpc_id, to->vpc_id, sizeof to->vpc_id);
+        str_to_z(from->vpc_cidr, to->vpc_cidr, sizeof to->vpc_cidr);
+        memcpy(to->mac, from->mac, sizeof to->mac);
+        to->address = from->address;
+        to->gateway = from->gateway;
+        to->prefix = from->prefix;
+        to->device_index = from->device_index;
+    }
+}
+
+int machine_fill_image(const struct native *native, struct monitor_config *config, struct str name, struct err *err)
+{
+    char folder[MONITOR_PATH];
+    struct image image;
+    int r;
+
+    snprintf(folder, sizeof folder, "%s/images", native->state_dir);
+    r = image_prepare(folder, name.len ? name : image_default(), program_init(), &image, err);
+    for (int i = 0; r == 0 && i < IMAGE_LAYERS; i++) {
+        memcpy(config->layers[i], image.layers[i], MONITOR_PATH);
+        memcpy(config->usr_layers[i], image.usr_layers[i], MONITOR_PATH);
+    }
+    return r;
+}
+
+static bool ids_taken(const struct native *native, uint32_t base)
+{
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        const struct machine *machine = at->value;
+
+        if (machine->state != MACHINE_STOPPED && machine->record.config.id_base == base)
+            return true;
+    }
+    return false;
+}
+
+/* A range that no running machine of ours has; should all be taken, two machines share one, which breaks nothing. */
+static uint32_t take_ids(struct native *native)
+{
+    uint32_t base = 0;
+
+    pthread_mutex_lock(&native->lock);
+    for (int i = 0; i < IDS_SLOTS; i++) {
+        base = IDS_FIRST + MONITOR_IDS * (native->next_ids++ % IDS_SLOTS);
+        if (!ids_taken(native, base))
+            break;
+    }
+    pthread_mutex_unlock(&native->lock);
+    return base;
+}
+
+int machine_fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
+                        struct err *err)
+{
+    struct machine_record *record = &machine->record;
+    struct monitor_config *config = &record->config;
+    struct str id = str_of(machine->id);
+
+    *record = (struct machine_record){.magic = "haarmach"};
+    memcpy(record->magic, "haarmach", sizeof record->magic);
+    config->version = MONITOR_VERSION;
+    config->volatile_disk = !native->durable;
+    config->id_base = native->unmapped ? 0 : take_ids(native);
+    machine_run_path(native, id, config->run);
+    machine_disk_path(native, id, config->disk);
+    machine_console_path(native, id, config->console);
+    snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->run_dir);
+    snprintf(config->host_name, sizeof config->host_name, STR_FMT, STR_ARG(str_first(spec->host_name, 64)));
+    snprintf(config->note, sizeof config->note, STR_FMT "%s",
+             STR_ARG(str_first(spec->console_note, sizeof config->note - 2)), spec->console_note.len ? "\n" : "");
+    record->limits = (struct cgroup_limits){spec->memory_bytes, spec->vcpus ? spec->vcpus : 1, PROCESSES};
+    fill_interfaces(record, spec);
+    return machine_fill_image(native, config, spec->image, err);
+}
