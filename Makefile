@@ -41,6 +41,10 @@ fuzz: build-fuzz/build.ninja
 	ninja -C build-fuzz
 	tools/fuzz build-fuzz $(FUZZ_SECONDS)
 
+example: build .venv/ready
+	rm -rf build/example
+	.venv/bin/python tools/try-example . build/example
+
 includes:
 	tools/check-includes
 
@@ -72,4 +76,4 @@ build-fuzz/build.ninja:
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	touch $@
 
-.PHONY: run test bench build fmt fmt-check tidy asan fuzz includes docs clean
+.PHONY: run test bench build fmt fmt-check tidy asan fuzz example includes docs clean
