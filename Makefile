@@ -2,8 +2,9 @@
 #   make run ARGS='--data /var/tmp/haar'     what stands in ARGS goes to haar serve
 ARGS =
 FUZZ_SECONDS = 60
-# gcc's warnings are guesses where a sanitizer has rewritten the code; what a sanitizer finds ends the program.
-ASAN = -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false -Dc_args=-fno-sanitize-recover=all
+# gcc's warnings are guesses where a sanitizer has rewritten the code; what a sanitizer finds ends the program. Copying no
+# bytes from NULL is left alone: C2y (N3322) defines it, and so does glibc.
+ASAN = -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false '-Dc_args=-fno-sanitize-recover=all -fno-sanitize=nonnull-attribute'
 SOURCES = find src guest tests bench fuzz docs -name '*.[ch]'
 
 run: build

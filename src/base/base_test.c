@@ -77,6 +77,13 @@ static void a_time_that_cannot_be_written_is_not_read(void **state)
     assert_false(time_parse(S("-000-01-01"), &ms));
 }
 
+static void an_allocation_of_nothing_is_not_null(void **state)
+{
+    AUTO_ARENA arena = ARENA_INIT;
+
+    assert_non_null(arena_alloc_array(&arena, 8, 0));
+}
+
 static void a_map_keeps_what_a_removal_shifts(void **state)
 {
     AUTO_ARENA arena = ARENA_INIT;
@@ -113,6 +120,7 @@ int main(void)
         cmocka_unit_test(overlong_and_surrogate_utf8_is_refused),
         cmocka_unit_test(times_survive_a_round_trip),
         cmocka_unit_test(a_time_that_cannot_be_written_is_not_read),
+        cmocka_unit_test(an_allocation_of_nothing_is_not_null),
         cmocka_unit_test(a_map_keeps_what_a_removal_shifts),
         cmocka_unit_test(ids_have_the_form_of_awss),
     };
