@@ -1,5 +1,5 @@
 /*
- * Start: settings → owner and its lock → backend → store (the journal is loaded) → listen → the line on stdout.
+ * Start: settings → owner and its lock → store (the journal is loaded) → listen → backend → the line on stdout.
  * What takes longer than that goes on behind it.
  *
  * End, at the first SIGTERM or SIGINT: stop accepting and finish answers → the reconciler → the backend (without --data
@@ -165,6 +165,8 @@ static int choose_backend(struct server *server, struct err *err)
     } else {
         log_warning("there are no machines: " STR_FMT ". Every API call still works.", STR_ARG(server->choice.reason));
     }
+    server->own.backend = server->choice.backend;
+    server->own.image = server->choice.image;
     instances_start(server->instances, &server->choice.backend, server->choice.image);
     return 0;
 }
@@ -196,8 +198,6 @@ static void make_endpoint(struct server *server)
     server->own.engine = &server->engine;
     server->own.http = server->http;
     server->own.endpoint = server->endpoint;
-    server->own.backend = server->choice.backend;
-    server->own.image = server->choice.image;
     server->own.drain = drain;
     server->own.drain_cookie = server;
     if (server->owned)
@@ -308,10 +308,11 @@ static int prepare(struct server *server, struct err *err)
         return r;
     set_access(server);
     make_engine(server);
-    r = open_store(server, err);
-    return r == 0 ? choose_backend(server, err) : r;
+    return open_store(server, err);
 }
 
+/* The port is taken before a backend is opened, so that a busy one leaves nothing behind; nobody is answered before the
+ * loop runs. */
 static int start(struct server *server, struct err *err)
 {
     struct http_handler handler;
@@ -322,6 +323,8 @@ static int start(struct server *server, struct err *err)
     make_endpoint(server);
     handler = endpoint_handler(server->endpoint, true);
     r = http_server_listen(server->http, server->settings.listen, &handler, &server->listener, err);
+    if (r == 0)
+        r = choose_backend(server, err);
     if (r < 0)
         return r;
     catch_signals(server);
