@@ -1,6 +1,6 @@
 /*
- * Start: settings → owner and its lock → store (the journal is loaded) → listen → backend → the line on stdout.
- * What takes longer than that goes on behind it.
+ * Start: settings → owner and its lock → store (the journal is loaded) → listen → which backend → the line on stdout.
+ * Behind it: the backend is opened and adopts what still runs, what dead servers left is removed.
  *
  * End, at the first SIGTERM or SIGINT: stop accepting and finish answers → the reconciler → the backend (without --data
  * its machines too) → close the store → let go of the owner. A second signal has its default effect: the process ends
@@ -42,6 +42,11 @@ struct server {
     struct owner owner;
     bool owned;
     struct backend_choice choice;
+    struct workload_backend backend; /* once opened; driver NULL: none */
+    struct workload_sink sink;
+    bool opening, http_stopped, failed;
+    struct err open_err;
+    int opened;
     struct engine engine;
     struct instances *instances;
     struct access_config access;
@@ -147,30 +152,6 @@ static int read_console(void *cookie, struct str id, size_t limit, struct buf *o
     return backend->driver->console(backend->cookie, id, limit, out, &written, err);
 }
 
-static int choose_backend(struct server *server, struct err *err)
-{
-    struct engine *engine = &server->engine;
-    struct workload_sink sink = instances_sink(server->instances);
-    int r = backend_choose(&server->settings, server->owned ? &server->owner : NULL, &sink, &server->arena,
-                           &server->choice, err);
-
-    if (r < 0)
-        return r;
-    engine->backend_reason = server->choice.reason;
-    engine->backend = S("none");
-    if (server->choice.backend.driver) {
-        engine->backend = str_of(server->choice.backend.driver->name);
-        engine->console = read_console;
-        engine->console_cookie = &server->choice.backend;
-    } else {
-        log_warning("there are no machines: " STR_FMT ". Every API call still works.", STR_ARG(server->choice.reason));
-    }
-    server->own.backend = server->choice.backend;
-    server->own.image = server->choice.image;
-    instances_start(server->instances, &server->choice.backend, server->choice.image);
-    return 0;
-}
-
 /* On a worker, behind the first answers: what servers that are dead and have no data folder left on this host. */
 static void reap_dead(void *arg)
 {
@@ -179,6 +160,77 @@ static void reap_dead(void *arg)
 
 static void on_reaped(void *arg)
 {
+}
+
+static void have_no_machines(struct server *server)
+{
+    server->backend = (struct workload_backend){0};
+    server->engine.backend = S("none");
+    server->engine.backend_reason = server->choice.reason;
+    log_warning("there are no machines: " STR_FMT ". Every API call still works.", STR_ARG(server->choice.reason));
+}
+
+static void start_instances(struct server *server)
+{
+    server->own.backend = server->backend;
+    server->own.image = server->choice.image;
+    if (server->backend.driver) {
+        server->engine.console_cookie = &server->backend;
+        server->engine.console = read_console;
+        work_run(server->engine.pool, reap_dead, on_reaped, NULL);
+    }
+    instances_start(server->instances, &server->backend, server->choice.image);
+}
+
+static void begin_end(struct server *server);
+static void stop_instances(struct server *server);
+
+/* On a worker. */
+static void open_backend(void *arg)
+{
+    struct server *server = arg;
+
+    server->opened = backend_open(&server->choice, &server->settings, &server->owner, &server->sink, &server->backend,
+                                  &server->open_err);
+}
+
+/* A driver whose probe was well and that does not open all the same: asked for by name, the server ends; else there
+ * are no machines. */
+static void on_opened(void *arg)
+{
+    struct server *server = arg;
+
+    server->opening = false;
+    if (server->opened < 0) {
+        server->choice.reason = arena_printf(&server->arena, "%s: %s", server->choice.name, server->open_err.text);
+        have_no_machines(server);
+    }
+    start_instances(server);
+    if (server->http_stopped) {
+        stop_instances(server);
+    } else if (server->opened < 0 && server->choice.asked) {
+        server->failed = true;
+        begin_end(server);
+    }
+}
+
+static int choose_backend(struct server *server, struct err *err)
+{
+    int r = backend_choose(&server->settings, server->owned ? &server->owner : NULL, &server->arena, &server->choice,
+                           err);
+
+    if (r < 0)
+        return r;
+    if (server->choice.reason.p) {
+        have_no_machines(server);
+        start_instances(server);
+        return 0;
+    }
+    server->engine.backend = str_of(server->choice.name);
+    server->sink = instances_sink(server->instances);
+    server->opening = true;
+    work_run(server->engine.pool, open_backend, on_opened, server);
+    return 0;
 }
 
 static void drain(void *cookie, void (*done)(void *arg), void *arg)
@@ -240,7 +292,7 @@ static void on_workloads_closed(void *arg)
 static void close_backend(void *arg)
 {
     struct server *server = arg;
-    const struct workload_backend *backend = &server->choice.backend;
+    const struct workload_backend *backend = &server->backend;
     struct err err = ERR_INIT;
 
     if (backend->driver &&
@@ -255,23 +307,33 @@ static void on_instances_stopped(void *arg)
     work_run(server->engine.pool, close_backend, on_workloads_closed, server);
 }
 
+static void stop_instances(struct server *server)
+{
+    instances_stop(server->instances, on_instances_stopped, server);
+}
+
 static void on_http_stopped(void *arg)
 {
     struct server *server = arg;
 
-    instances_stop(server->instances, on_instances_stopped, server);
+    server->http_stopped = true;
+    if (!server->opening) /* else on_opened goes on here */
+        stop_instances(server);
+}
+
+static void begin_end(struct server *server)
+{
+    for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
+        uv_signal_stop(&server->signals[i]); /* back to their default: a second one ends at once */
+    alarm(END_SECONDS);
+    introspection_stop(&server->own);
+    http_server_stop(server->http, GRACE_MS, on_http_stopped, server);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
 {
-    struct server *server = handle->data;
-
-    for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
-        uv_signal_stop(&server->signals[i]); /* back to their default: a second one ends at once */
     log_info("%s: ending", number == SIGINT ? "SIGINT" : "SIGTERM");
-    alarm(END_SECONDS);
-    introspection_stop(&server->own);
-    http_server_stop(server->http, GRACE_MS, on_http_stopped, server);
+    begin_end(handle->data);
 }
 
 static void catch_signals(struct server *server)
@@ -328,8 +390,6 @@ static int start(struct server *server, struct err *err)
     if (r < 0)
         return r;
     catch_signals(server);
-    if (server->choice.backend.driver)
-        work_run(server->engine.pool, reap_dead, on_reaped, NULL);
     return announce(server, err);
 }
 
@@ -399,5 +459,5 @@ int serve_main(int argc, char **argv)
     else
         fprintf(stderr, "haar: %s\n", err.text);
     let_go(&server);
-    return r == 0 ? 0 : 1;
+    return r == 0 && !server.failed ? 0 : 1;
 }
