@@ -55,6 +55,7 @@ struct server {
     struct http_server *http;
     struct http_listener *listener;
     uv_signal_t signals[2];
+    uv_timer_t hold; /* keeps the loop going until the end is over: the handles that do the work do not */
 };
 
 /* An absolute path: the owner's lock records it. */
@@ -286,6 +287,7 @@ static void on_workloads_closed(void *arg)
     work_pool_free(server->engine.pool);
     for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
         uv_close((uv_handle_t *)&server->signals[i], NULL);
+    uv_close((uv_handle_t *)&server->hold, NULL);
 }
 
 /* On a worker: removing machines takes time. */
@@ -321,11 +323,16 @@ static void on_http_stopped(void *arg)
         stop_instances(server);
 }
 
+static void on_hold(uv_timer_t *timer)
+{
+}
+
 static void begin_end(struct server *server)
 {
     for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
         uv_signal_stop(&server->signals[i]); /* back to their default: a second one ends at once */
     alarm(END_SECONDS);
+    uv_timer_start(&server->hold, on_hold, 1000 * END_SECONDS, 0);
     introspection_stop(&server->own);
     http_server_stop(server->http, GRACE_MS, on_http_stopped, server);
 }
@@ -340,6 +347,7 @@ static void catch_signals(struct server *server)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
 
+    uv_timer_init(server->engine.loop, &server->hold);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         uv_signal_init(server->engine.loop, &server->signals[i]);
         server->signals[i].data = server;

@@ -214,6 +214,36 @@ def test_what_it_made_outside_its_data_folder_is_gone_at_the_end(binary):
     assert not run.exists() and not (pathlib.Path("/var/lib/haar") / owner).exists()
 
 
+def leftovers(owner):
+    """What of an owner this host still has."""
+    places = [pathlib.Path("/run/haar") / owner / "m", pathlib.Path("/var/lib/haar") / owner / "machines"]
+    names = [path for path in pathlib.Path("/run/netns").glob(f"haar-{owner}-*")]
+    groups = [path for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/haar/{owner}")]
+    return [path for path in places if path.exists() and any(path.iterdir())] + names + groups
+
+
+@pytest.mark.parametrize("keep", [[], ["--data", "d"], ["--data", "d", "--remove-on-exit"]])
+def test_machines_end_with_the_server_unless_it_has_a_data_folder(binary, native_server, tmp_path, keep):
+    arguments = [str(tmp_path / one) if one == "d" else one for one in keep]
+    with Server(binary, *arguments) as server:
+        owner = json.loads(body_of(server, "/_haar/health"))["owner"]
+        env = {"HAAR_ENDPOINT": server.endpoint, "PATH": os.environ["PATH"]}
+        id = subprocess.run([binary, "run"], capture_output=True, text=True, env=env, check=True, timeout=30).stdout.strip()
+        assert leftovers(owner)
+    if len(keep) != 2:
+        assert leftovers(owner) == []
+        return
+    with Server(binary, *arguments, "--remove-on-exit") as server:
+        env["HAAR_ENDPOINT"] = server.endpoint
+        for _ in range(100):  # it is adopted behind the listening line
+            run = subprocess.run([binary, "exec", id, "true"], capture_output=True, env=env, timeout=30)
+            if run.returncode == 0:
+                break
+            time.sleep(0.05)
+        assert run.returncode == 0, run.stderr
+    assert leftovers(owner) == []
+
+
 def test_help_names_every_setting(binary):
     text = subprocess.run([binary, "serve", "--help"], capture_output=True, text=True, check=True).stdout
     for name in ("--listen", "HAAR_LISTEN", "--allow-host", "HAAR_TOKEN", "HAAR_LAMBDA_K8S_ANNOTATIONS"):
