@@ -17,7 +17,7 @@
 #include "operation/park.h"
 #include "reconcile/instances.h"
 #include "services/ec2/default_world.h"
-#include "services/introspection/introspection.h"
+#include "introspection/introspection.h"
 #include "services/services.h"
 #include "workload/native.h"
 #include "workload/owner.h"

@@ -1,5 +1,5 @@
 /* Which machines there are, what each boots, and how it is connected: over all accounts and regions. */
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #include "base/time.h"
 #include "services/ec2/instance.h"
