@@ -97,7 +97,7 @@ def test_puttygen_reads_a_ppk_and_writes_it_the_same(ec2, keep, tmp_path, puttyg
         assert made["KeyMaterial"].startswith(f"PuTTY-User-Key-File-2: ssh-{type}\n")
         key = keep(made["KeyMaterial"], f"key{i}.ppk")
         written = tmp_path / f"written{i}.ppk"
-        run(puttygen, key, "-O", "private", "--ppk-param", "version=2", "-o", written)
+        run(puttygen, key, "--reencrypt", "--new-passphrase", "/dev/null", "-O", "private", "--ppk-param", "version=2", "-o", written)
         assert written.read_text() == made["KeyMaterial"]
         assert run(puttygen, key, "-O", "public-openssh").strip() == shown(ec2, f"my key {i}")["PublicKey"]
 
