@@ -436,6 +436,29 @@ static _Noreturn void child_main(struct monitor *m, int sync)
     report(MONITOR_CONTROL);
 }
 
+/* In a chroot "/" is no mount, and so could be neither made a slave nor pivoted away from: put a copy of it there. */
+static int mount_root(void)
+{
+    int tree = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE), r = -1;
+
+    if (tree < 0)
+        return -1;
+    if (move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) == 0 && fchdir(tree) == 0 && chroot(".") == 0)
+        r = mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+    close(tree);
+    return r;
+}
+
+/* Mounts of our own, which the host's still reach but which do not reach the host. */
+static int own_mounts(void)
+{
+    if (unshare(CLONE_NEWNS) < 0)
+        return -1;
+    if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0)
+        return 0;
+    return errno == EINVAL ? mount_root() : -1;
+}
+
 int launch_birth(struct monitor *m)
 {
     struct clone_args args = {
@@ -445,7 +468,7 @@ int launch_birth(struct monitor *m)
     };
     int pair[2];
 
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+    if (own_mounts() < 0)
         return launch_fail("unshare the monitor's mounts");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return launch_fail("make the child's socket");
