@@ -6,8 +6,8 @@
 
 static const char help[] =
     "Usage: haar logs [FLAG…] ID\n\n"
-    "Prints what a machine has written to its console: the kernel of its boot, its user data's\n"
-    "output. The last 1 MiB is kept. Needs the server's token, as exec does.\n\n"
+    "Prints a machine's console: which image it boots, and what its user data has written. The last 1 MiB is\n"
+    "kept. Needs the server's token, as exec does.\n\n"
     "  -f               go on as more is written, until the machine is terminated\n" ENDPOINT_HELP;
 
 static bool print_piece(void *cookie, struct str piece)

@@ -17,12 +17,12 @@ enum { WAIT_MS = 120 * 1000, POLL_MS = 50, USER_DATA_MAX = 1024 * 1024 };
 
 static const char help[] =
     "Usage: haar run [FLAG…]\n\n"
-    "Starts a machine, waits until it runs, and prints its id. With -it: opens a shell in it, and terminates it when\n"
-    "the shell ends.\n\n"
+    "Starts a machine, prints its id, and returns when it runs. With -it: opens a shell in it, and terminates it\n"
+    "when the shell ends.\n\n"
     "  --type TYPE      the instance type (t3.micro)\n"
     "  --image ID       the AMI (the newest Amazon Linux 2023 for that type)\n"
     "  --user-data FILE what it runs at its first boot, a script that begins with #!; - for standard input\n"
-    "  -i, -t           as for exec, together: -it\n"
+    "  -it              a shell; its exit status is that of haar run\n"
     "  --region REGION  where (HAAR_REGION; us-east-1)\n" ENDPOINT_HELP;
 
 struct order {

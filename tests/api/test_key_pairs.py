@@ -97,7 +97,7 @@ def test_puttygen_reads_a_ppk_and_writes_it_the_same(ec2, keep, tmp_path, puttyg
         assert made["KeyMaterial"].startswith(f"PuTTY-User-Key-File-2: ssh-{type}\n")
         key = keep(made["KeyMaterial"], f"key{i}.ppk")
         written = tmp_path / f"written{i}.ppk"
-        run(puttygen, key, "--reencrypt", "--new-passphrase", "/dev/null", "-O", "private", "--ppk-param", "version=2", "-o", written)
+        run(puttygen, key, "-C", f"my key {i}", "-O", "private", "--ppk-param", "version=2", "-o", written)
         assert written.read_text() == made["KeyMaterial"]
         assert run(puttygen, key, "-O", "public-openssh").strip() == shown(ec2, f"my key {i}")["PublicKey"]
 
@@ -148,6 +148,25 @@ def test_what_is_no_key_is_refused(ec2, make_key):
                 "---- BEGIN SSH2 PUBLIC KEY ----\nComment: \\\n"]:
         assert refused(ec2.import_key_pair, KeyName="mine", PublicKeyMaterial=bad) == NOT_A_KEY, bad
     assert ec2.describe_key_pairs()["KeyPairs"] == []
+
+
+def test_rsa_with_an_exponent_that_none_can_use_is_refused(ec2):
+    def blob(*parts):
+        return base64.b64encode(b"".join(len(p).to_bytes(4, "big") + p for p in parts)).decode()
+
+    def der(tag, content):
+        size = len(content).to_bytes(2, "big")
+        return bytes([tag, 0x82]) + size + content
+
+    n = b"\0" + b"\xc1" * 128
+    rsa = bytes.fromhex("300d06092a864886f70d0101010500")
+    for e in [b"\1", b"\4", b"\0", b"\x7f" * 129, b"\x7f" * 1100]:
+        info = der(0x30, rsa + der(3, b"\0" + der(0x30, der(2, n) + der(2, e))))
+        for material in ["ssh-rsa " + blob(b"ssh-rsa", e, n), base64.b64encode(info).decode()]:
+            assert refused(ec2.import_key_pair, KeyName="mine", PublicKeyMaterial=material) == NOT_A_KEY, e
+    ec2.import_key_pair(KeyName="mine", PublicKeyMaterial="ssh-rsa " + blob(b"ssh-rsa", b"\3", n))
+    info = der(0x30, rsa + der(3, b"\0" + der(0x30, der(2, n) + der(2, b"\3"))))
+    ec2.import_key_pair(KeyName="same", PublicKeyMaterial=base64.b64encode(info).decode())
 
 
 def test_a_private_key_is_not_taken(ec2, make_key):

@@ -129,12 +129,29 @@ static EVP_PKEY *read_key(struct arena *arena, struct str material)
     return base64_decode(arena, material, &bytes) ? key_from_der(bytes) : NULL;
 }
 
+/* An exponent that RSA can use: odd, more than 1 and smaller than the modulus. */
+static bool is_sound(const EVP_PKEY *key)
+{
+    BIGNUM *e = NULL, *n = NULL;
+    bool sound = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) &&
+                 EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) && BN_is_odd(e) && !BN_is_one(e) &&
+                 !BN_is_negative(e) && !BN_is_negative(n) && BN_cmp(e, n) < 0;
+
+    BN_free(e);
+    BN_free(n);
+    return sound;
+}
+
 static bool is_taken(const EVP_PKEY *key, enum key_type *ret)
 {
     int bits = EVP_PKEY_get_bits(key);
 
-    *ret = EVP_PKEY_is_a(key, "RSA") ? KEY_RSA : KEY_ED25519;
-    return *ret == KEY_RSA ? bits == 1024 || bits == 2048 || bits == 4096 : EVP_PKEY_is_a(key, "ED25519");
+    if (EVP_PKEY_is_a(key, "ED25519")) {
+        *ret = KEY_ED25519;
+        return true;
+    }
+    *ret = KEY_RSA;
+    return EVP_PKEY_is_a(key, "RSA") && (bits == 1024 || bits == 2048 || bits == 4096) && is_sound(key);
 }
 
 bool key_read_public(struct arena *arena, struct str material, struct public_key *ret)

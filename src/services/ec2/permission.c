@@ -7,7 +7,7 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { MAX_DESCRIPTION = 255, MAX_PORT = 65535, MAX_ICMP = 255 };
+enum { MAX_RULES = 60, MAX_DESCRIPTION = 255, MAX_PORT = 65535, MAX_ICMP = 255 };
 
 static const struct {
     int number;
@@ -249,6 +249,19 @@ bool rule_same(const struct ec2_security_group_rule *a, const struct ec2_securit
            str_equal(a->prefix_list_id, b->prefix_list_id) && str_equal(peer_id(a), peer_id(b));
 }
 
+bool rule_of_family(const struct ec2_security_group_rule *rule, bool egress, bool ipv6)
+{
+    return rule->is_egress.value == egress && !(ipv6 ? rule->cidr_ipv4.p : rule->cidr_ipv6.p);
+}
+
+int rules_check_count(size_t count, struct err *err)
+{
+    if (count > MAX_RULES)
+        return err_aws(err, &EC2_RULES_PER_SECURITY_GROUP_LIMIT_EXCEEDED,
+                       "The maximum number of rules per security group has been reached.");
+    return 0;
+}
+
 /* Room for one more item at a list's end; the list doubles, and begins empty. */
 static void *grown(struct call *call, struct any_list *list, size_t size)
 {
@@ -284,6 +297,18 @@ static struct ec2_ip_permission *permission_for(struct call *call, struct ec2_ip
     return permission;
 }
 
+/* The group of a rule's other end, by its name too. */
+static struct ec2_user_id_group_pair group_pair(struct call *call, const struct ec2_security_group_rule *rule)
+{
+    const struct ec2_referenced_security_group *info = rule->referenced_group_info;
+    const struct ec2_security_group *peer = security_group_peek(call->tx, info->group_id);
+
+    return (struct ec2_user_id_group_pair){.group_id = info->group_id,
+                                           .user_id = info->user_id,
+                                           .description = rule->description,
+                                           .referenced_name = peer ? peer->group_name : (struct str){0}};
+}
+
 void permission_add(struct call *call, struct ec2_ip_permission_list *list, const struct ec2_security_group_rule *rule)
 {
     struct ec2_ip_permission *permission = permission_for(call, list, rule);
@@ -298,10 +323,7 @@ void permission_add(struct call *call, struct ec2_ip_permission_list *list, cons
         *NEXT(call, &permission->prefix_list_ids) = (struct ec2_prefix_list_id){.prefix_list_id = rule->prefix_list_id,
                                                                                 .description = rule->description};
     else
-        *NEXT(call, &permission->user_id_group_pairs) = (struct ec2_user_id_group_pair){
-            .group_id = rule->referenced_group_info->group_id,
-            .user_id = rule->referenced_group_info->user_id,
-            .description = rule->description};
+        *NEXT(call, &permission->user_id_group_pairs) = group_pair(call, rule);
 }
 
 static struct str peer_text(const struct ec2_security_group_rule *rule)

@@ -40,6 +40,11 @@ int permission_rules(struct call *call, const struct ec2_security_group *group, 
 /* Do they allow the same: direction, protocol, ports, peer? Descriptions do not count. */
 bool rule_same(const struct ec2_security_group_rule *a, const struct ec2_security_group_rule *b);
 
+/* Does the rule count among those of a direction and a family of addresses? One that names a group is for both. */
+bool rule_of_family(const struct ec2_security_group_rule *rule, bool egress, bool ipv6);
+/* Raises RulesPerSecurityGroupLimitExceeded when one direction and family of a group would have so many rules. */
+int rules_check_count(size_t count, struct err *err);
+
 /* Adds the rule to a list that began empty: to the permission of its protocol and ports, or a new one. */
 void permission_add(struct call *call, struct ec2_ip_permission_list *list, const struct ec2_security_group_rule *rule);
 

@@ -5,8 +5,6 @@
 #include "services/ec2/permission.h"
 #include "services/ec2/security_group.h"
 
-#include <string.h>
-
 static int rule_not_found(struct str id, struct err *err)
 {
     return resource_not_found(&ec2_resources[EC2_SECURITY_GROUP_RULE], &id, 1, err);
@@ -102,6 +100,31 @@ static int check_unique(struct call *call, const struct ec2_security_group *grou
     return 0;
 }
 
+static int check_family(struct call *call, const struct ec2_security_group *group,
+                        const struct ec2_security_group_rule_list *plan, bool egress, bool ipv6, struct err *err)
+{
+    const struct ec2_security_group_rule *const *rules;
+    size_t before = security_group_rule_find(call->tx, EC2_SECURITY_GROUP_RULE_BY_GROUP_ID, group->group_id, &rules);
+    size_t count = 0;
+
+    for (size_t i = 0; i < before; i++) {
+        const struct ec2_security_group_rule *rule = planned(plan, rules[i]->security_group_rule_id);
+        count += rule_of_family(rule ? rule : rules[i], egress, ipv6);
+    }
+    return rules_check_count(count, err);
+}
+
+/* A rule may have changed its family of addresses, never its direction. */
+static int check_limits(struct call *call, const struct ec2_security_group *group,
+                        const struct ec2_security_group_rule_list *plan, struct err *err)
+{
+    int r = 0;
+
+    for (unsigned which = 0; which < 4 && r == 0; which++)
+        r = check_family(call, group, plan, which & 1, which & 2, err);
+    return r;
+}
+
 int ec2_modify_security_group_rules(struct call *call, const struct ec2_modify_security_group_rules_request *in,
                                     struct ec2_modify_security_group_rules_result *out, struct err *err)
 {
@@ -122,6 +145,8 @@ int ec2_modify_security_group_rules(struct call *call, const struct ec2_modify_s
     }
     if (r == 0)
         r = check_unique(call, group, &plan, err);
+    if (r == 0)
+        r = check_limits(call, group, &plan, err);
     for (size_t i = 0; i < plan.count && r == 0; i++) {
         r = security_group_rule_edit(call->tx, plan.items[i].security_group_rule_id, &rule, err);
         if (r == 0)

@@ -5,8 +5,6 @@
 #include "services/ec2/permission.h"
 #include "services/ec2/security_group.h"
 
-enum { MAX_RULES = 60 }; /* a group, a direction and a family of addresses */
-
 /* A permission as old requests spell it: in members of the request itself. */
 struct flat_permission {
     struct permission_ports ports;
@@ -92,26 +90,23 @@ static const struct ec2_security_group_rule *rule_like(const struct rule_set *se
     return NULL;
 }
 
-/* Rules of one direction for a family of addresses; one that names a group is for both. */
-static size_t count_family(const struct rule_set *old, const struct ec2_security_group_rule_list *new, bool egress,
-                           bool ipv6)
+static int check_family(const struct rule_set *old, const struct ec2_security_group_rule_list *new, bool egress,
+                        bool ipv6, struct err *err)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < old->count; i++)
-        count += old->items[i]->is_egress.value == egress &&
-                 !(ipv6 ? old->items[i]->cidr_ipv4.p : old->items[i]->cidr_ipv6.p);
+        count += rule_of_family(old->items[i], egress, ipv6);
     for (size_t i = 0; i < new->count; i++)
-        count += !(ipv6 ? new->items[i].cidr_ipv4.p : new->items[i].cidr_ipv6.p);
-    return count;
+        count += rule_of_family(&new->items[i], egress, ipv6);
+    return rules_check_count(count, err);
 }
 
 static int check_new(struct call *call, const struct rule_set *old, const struct ec2_security_group_rule_list *new,
                      bool egress, struct err *err)
 {
-    if (count_family(old, new, egress, false) > MAX_RULES || count_family(old, new, egress, true) > MAX_RULES)
-        return err_aws(err, &EC2_RULES_PER_SECURITY_GROUP_LIMIT_EXCEEDED,
-                       "The maximum number of rules per security group has been reached.");
+    if (check_family(old, new, egress, false, err) < 0 || check_family(old, new, egress, true, err) < 0)
+        return -1;
     for (size_t i = 0; i < new->count; i++) {
         if (rule_like(old, &new->items[i]))
             return err_aws(err, &EC2_INVALID_PERMISSION_DUPLICATE, "the specified rule \"" STR_FMT "\" already exists",

@@ -67,7 +67,7 @@ static int tag_one(struct call *call, struct str id, const struct ec2_tag_list *
 {
     struct ec2_tag_list merged;
     const void *record;
-    uint16_t kind;
+    uint16_t kind = NO_KIND;
     int r = find_tagged(call, id, &kind, &record, err);
 
     if (r == 0)
@@ -104,7 +104,7 @@ static int untag_one(struct call *call, struct str id, const struct ec2_tag_list
 {
     struct ec2_tag_list kept, *tags;
     const void *record;
-    uint16_t kind;
+    uint16_t kind = NO_KIND;
     int r = find_tagged(call, id, &kind, &record, err);
 
     if (r < 0)

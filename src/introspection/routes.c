@@ -1,6 +1,6 @@
-#include "services/introspection/introspection.h"
+#include "introspection/introspection.h"
 
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #define BOTH(method, path, is_health, needs_token, handle)         \
     {method, "/_haar" path, is_health, needs_token, handle},       \

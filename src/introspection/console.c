@@ -6,7 +6,7 @@
  *
  * One reader does, in turn: read (a worker asks the driver) → send → wait POLL_MS, and for the client → read …
  */
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #include "base/log.h"
 #include "base/mem.h"

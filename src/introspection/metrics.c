@@ -1,5 +1,5 @@
 /* Prometheus's text format, version 0.0.4. */
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #include "base/mem.h"
 #include "base/time.h"

@@ -1,4 +1,4 @@
-#include "services/introspection/exec_command.h"
+#include "introspection/exec_command.h"
 
 #include "base/arena.h"
 #include "workload/exec.h"

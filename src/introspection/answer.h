@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/json.h"
-#include "services/introspection/introspection.h"
+#include "introspection/introspection.h"
 
 /* Takes *body. Held until every commit that it could have seen is durable. */
 void answer_when_durable(struct introspection *own, struct http_request *request, struct str content_type,

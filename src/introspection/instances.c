@@ -1,5 +1,5 @@
 /* Which machines there are, what each boots, and how it is connected: over all accounts and regions. */
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #include "base/time.h"
 #include "services/ec2/instance.h"
@@ -163,6 +163,8 @@ bool find_machine(struct introspection *own, struct http_request *request, struc
     if (*ret_state < 0)
         answer_failure(request, 404, S("InvalidInstanceID.NotFound"), "there is no instance '" STR_FMT "'",
                        STR_ARG(str_first(*ret_id, 64)));
+    else if (!own->backend.driver && !own->engine->backend_reason.p)
+        answer_failure(request, 503, S("BackendStarting"), "the server is still looking for its machines; try again");
     else if (!own->backend.driver)
         answer_failure(request, 501, S("NoBackend"), "backend none runs no machines: " STR_FMT,
                        STR_ARG(own->engine->backend_reason));

@@ -5,12 +5,12 @@
  * A session: parse → a worker asks the driver (the client may leave meanwhile) → 101 and relay → either side ends. Each
  * side is read only while the other takes what it gets.
  */
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #include "base/fd.h"
 #include "base/mem.h"
 #include "services/ec2/instance.h"
-#include "services/introspection/exec_command.h"
+#include "introspection/exec_command.h"
 
 #include <stdlib.h>
 
