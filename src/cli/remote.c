@@ -61,9 +61,10 @@ static struct str ask_owner(struct remote *remote)
     AUTO_HTTP_REPLY reply = HTTP_REPLY_INIT;
     struct http_call health = {.method = S("GET"), .silence_ms = 10000};
     struct str owner = {0};
+    struct err ignored = ERR_INIT;
     json_t *json;
 
-    if (call(remote, &health, S("/_haar/health"), &reply, &(struct err)ERR_INIT) < 0 || reply.status != 200)
+    if (call(remote, &health, S("/_haar/health"), &reply, &ignored) < 0 || reply.status != 200)
         return owner;
     json = json_loadb(reply.body.p ? reply.body.p : "", reply.body.len, 0, NULL);
     if (json_is_string(json_object_get(json, "owner")))

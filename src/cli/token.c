@@ -54,8 +54,9 @@ static struct str read_line(struct arena *arena, struct str owner, const char *n
 {
     AUTO_BUF text = BUF_INIT;
     struct str path = arena_printf(arena, "/run/haar/" STR_FMT "/%s", STR_ARG(owner), name);
+    struct err ignored = ERR_INIT;
 
-    if (file_read(AT_FDCWD, path.p, &text, 4096, &(struct err)ERR_INIT) < 0)
+    if (file_read(AT_FDCWD, path.p, &text, 4096, &ignored) < 0)
         return (struct str){0};
     return arena_str(arena, str_trim(buf_str(&text)));
 }

@@ -66,7 +66,7 @@ static int choose_zone(struct call *call, const struct ec2_create_subnet_request
         return 0;
     return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
                    "Value (" STR_FMT ") for parameter availabilityZone is invalid. Subnets can currently only be "
-                                     "created in the following availability zones of this region.",
+                   "created in the following availability zones of this region.",
                    STR_ARG(str_first(in->availability_zone.p ? in->availability_zone : in->availability_zone_id, 64)));
 }
 
