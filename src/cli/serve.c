@@ -171,8 +171,20 @@ static void have_no_machines(struct server *server)
     log_warning("there are no machines: " STR_FMT ". Every API call still works.", STR_ARG(server->choice.reason));
 }
 
+/* Where public addresses come from: what the driver routes or, where there are no machines, what a setting says. */
+static void choose_public_pool(struct server *server)
+{
+    struct engine *engine = &server->engine;
+
+    if (server->backend.driver)
+        return;
+    engine->public_network = server->settings.public_pool.set ? server->settings.public_pool.value.network : 0xc6120000;
+    engine->public_prefix = server->settings.public_pool.set ? server->settings.public_pool.value.prefix : 20;
+}
+
 static void start_instances(struct server *server)
 {
+    choose_public_pool(server);
     server->own.backend = server->backend;
     server->own.image = server->choice.image;
     if (server->backend.driver) {
