@@ -436,17 +436,24 @@ static _Noreturn void child_main(struct monitor *m, int sync)
     report(MONITOR_CONTROL);
 }
 
-/* In a chroot "/" is no mount, and so could be neither made a slave nor pivoted away from: put a copy of it there. */
-static int mount_root(void)
+/*
+ * In a chroot "/" is no mount, and who lives in one may make no user namespace (user_namespaces(7), EPERM). So a copy
+ * of the tree below it becomes this namespace's root; entering the namespace again is what moves a process to its root.
+ */
+static int become_root(void)
 {
-    int tree = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE), r = -1;
+    int tree = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    int ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    bool done = tree >= 0 && ns >= 0 && setns(ns, CLONE_NEWNS) == 0 &&
+                mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 &&
+                move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) == 0 && setns(ns, CLONE_NEWNS) == 0 &&
+                mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0;
 
-    if (tree < 0)
-        return -1;
-    if (move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) == 0 && fchdir(tree) == 0 && chroot(".") == 0)
-        r = mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
-    close(tree);
-    return r;
+    if (tree >= 0)
+        close(tree);
+    if (ns >= 0)
+        close(ns);
+    return done ? 0 : -1;
 }
 
 /* Mounts of our own, which the host's still reach but which do not reach the host. */
@@ -456,7 +463,7 @@ static int own_mounts(void)
         return -1;
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0)
         return 0;
-    return errno == EINVAL ? mount_root() : -1;
+    return errno == EINVAL ? become_root() : -1;
 }
 
 int launch_birth(struct monitor *m)
