@@ -21,7 +21,7 @@ int ec2_allocate_address(struct call *call, const struct ec2_allocate_address_re
                        STR_ARG(str_first(in->network_border_group, 64)));
     r = tags_specified(call, &in->tag_specifications, "elastic-ip", NULL, &tags, err);
     if (r == 0)
-        r = public_address_take(call->engine, call->arena, &ip, err);
+        r = public_address_take(call->engine, call->tx, &ip, err);
     if (r < 0)
         return r;
     address = address_create(call->tx, id_new(call->arena, S("eipalloc-")));

@@ -32,10 +32,8 @@ static void mark(const struct engine *engine, struct str address)
         pool.used[(number - engine->public_network) / 8] |= (unsigned char)(1 << (number - engine->public_network) % 8);
 }
 
-static void mark_world(struct engine *engine, struct world *world)
+static void mark_world(struct engine *engine, struct tx *tx)
 {
-    struct arena arena = ARENA_INIT;
-    struct tx *tx = tx_begin(engine->store, world, &arena, S("public addresses"));
     const struct ec2_network_interface *eni;
     const struct ec2_address *address;
 
@@ -45,15 +43,18 @@ static void mark_world(struct engine *engine, struct world *world)
                 mark(engine, eni->private_ip_addresses.items[i].association->public_ip);
     for (uint64_t position = 0; (address = address_next(tx, &position));)
         mark(engine, address->public_ip);
-    tx_rollback(tx);
-    arena_free(&arena);
 }
 
-static void rebuild(struct engine *engine)
+static void rebuild(struct engine *engine, struct tx *tx)
 {
+    struct world *home = tx_world(tx);
+
     memset(pool.used, 0, sizeof pool.used);
-    for (struct world *world = NULL; (world = store_next_world(engine->store, world));)
-        mark_world(engine, world);
+    for (struct world *world = NULL; (world = store_next_world(engine->store, world));) {
+        tx_enter(tx, world);
+        mark_world(engine, tx);
+    }
+    tx_enter(tx, home);
     pool.built_ms = time_now_ms();
 }
 
@@ -74,20 +75,20 @@ static bool find_free(const struct engine *engine, uint32_t *ret)
     return false;
 }
 
-int public_address_take(struct engine *engine, struct arena *arena, struct str *ret, struct err *err)
+int public_address_take(struct engine *engine, struct tx *tx, struct str *ret, struct err *err)
 {
     uint32_t number;
 
     if (!engine->public_prefix || engine->public_prefix > 28)
         return err_aws(err, &EC2_INSUFFICIENT_ADDRESS_CAPACITY, "There is no pool of public addresses on this host.");
     if (time_now_ms() - pool.built_ms > REBUILD_MS)
-        rebuild(engine);
+        rebuild(engine, tx);
     if (!find_free(engine, &number)) {
-        rebuild(engine);
+        rebuild(engine, tx);
         if (!find_free(engine, &number))
             return err_aws(err, &EC2_INSUFFICIENT_ADDRESS_CAPACITY, "Insufficient address capacity.");
     }
-    *ret = address_text(arena, number);
+    *ret = address_text(tx_arena(tx), number);
     return 0;
 }
 
@@ -145,7 +146,7 @@ bool public_address_on_start(struct engine *engine, struct tx *tx, struct arena 
     vpc = vpc_peek(tx, found[0]->vpc_id);
     if (!vpc || !engine->public_prefix)
         return false;
-    if (public_address_take(engine, arena, &association.public_ip, &err) < 0) {
+    if (public_address_take(engine, tx, &association.public_ip, &err) < 0) {
         log_warning(STR_FMT ": no public address: %s", STR_ARG(instance_id), err.text);
         return false;
     }

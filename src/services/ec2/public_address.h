@@ -8,7 +8,7 @@
 #include "services/ec2/local.h"
 
 /* A free address of the pool, as text. Raises InsufficientAddressCapacity; without a pool, an err of its own. */
-int public_address_take(struct engine *engine, struct arena *arena, struct str *ret, struct err *err);
+int public_address_take(struct engine *engine, struct tx *tx, struct str *ret, struct err *err);
 
 /* ec2-198-18-0-5.compute-1.amazonaws.com; empty where the VPC has no DNS host names. */
 struct str public_dns_name(struct arena *arena, struct str region, const struct ec2_vpc *vpc, struct str address);
