@@ -322,6 +322,11 @@ static void assert_same_census(struct census before)
             return;
         usleep(20000);
     }
+    if (now.mounts != before.mounts) {
+        AUTO_BUF text = BUF_INIT;
+        file_read(AT_FDCWD, "/proc/self/mountinfo", &text, 16 << 20, &ERR_INIT);
+        print_message(STR_FMT, STR_ARG(buf_str(&text)));
+    }
     fail_msg("mounts %d → %d, links %d → %d, namespaces %d → %d, cgroups %d → %d, machines %d → %d", before.mounts,
              now.mounts, before.links, now.links, before.namespaces, now.namespaces, before.cgroups, now.cgroups,
              before.machines, now.machines);
