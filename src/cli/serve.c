@@ -179,7 +179,7 @@ static void choose_public_pool(struct server *server)
     if (server->backend.driver)
         return;
     engine->public_network = server->settings.public_pool.set ? server->settings.public_pool.value.network : 0xc6120000;
-    engine->public_prefix = server->settings.public_pool.set ? server->settings.public_pool.value.prefix : 20;
+    engine->public_prefix = server->settings.public_pool.set ? server->settings.public_pool.value.prefix : 16;
 }
 
 static void start_instances(struct server *server)

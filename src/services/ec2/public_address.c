@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { POOL_MAX = 1 << 16, RESERVED = 4, REBUILD_MS = 60 * 1000 };
+enum { POOL_MAX = 1 << 16, RESERVED = 4, REBUILD_MS = 60 * 1000, REBUILD_FULL_MS = 1000 };
 
 /*
  * Which addresses are out. Taken ones are marked at once; the marks are made anew from the records each minute and when
@@ -17,6 +17,7 @@ static struct {
     unsigned char used[POOL_MAX / 8];
     uint32_t next;
     int64_t built_ms;
+    bool full; /* nothing was free when it was last built */
 } pool;
 
 static bool is_used(uint32_t i)
@@ -56,6 +57,12 @@ static void rebuild(struct engine *engine, struct tx *tx)
     }
     tx_enter(tx, home);
     pool.built_ms = time_now_ms();
+    pool.full = false;
+}
+
+static int none_left(struct err *err)
+{
+    return err_aws(err, &EC2_INSUFFICIENT_ADDRESS_CAPACITY, "Insufficient address capacity.");
 }
 
 static bool find_free(const struct engine *engine, uint32_t *ret)
@@ -81,12 +88,15 @@ int public_address_take(struct engine *engine, struct tx *tx, struct str *ret, s
 
     if (!engine->public_prefix || engine->public_prefix > 28)
         return err_aws(err, &EC2_INSUFFICIENT_ADDRESS_CAPACITY, "There is no pool of public addresses on this host.");
-    if (time_now_ms() - pool.built_ms > REBUILD_MS)
+    if (time_now_ms() - pool.built_ms > (pool.full ? REBUILD_FULL_MS : REBUILD_MS))
         rebuild(engine, tx);
+    if (pool.full)
+        return none_left(err);
     if (!find_free(engine, &number)) {
         rebuild(engine, tx);
-        if (!find_free(engine, &number))
-            return err_aws(err, &EC2_INSUFFICIENT_ADDRESS_CAPACITY, "Insufficient address capacity.");
+        pool.full = !find_free(engine, &number);
+        if (pool.full)
+            return none_left(err);
     }
     *ret = address_text(tx_arena(tx), number);
     return 0;
@@ -147,7 +157,7 @@ bool public_address_on_start(struct engine *engine, struct tx *tx, struct arena 
     if (!vpc || !engine->public_prefix)
         return false;
     if (public_address_take(engine, tx, &association.public_ip, &err) < 0) {
-        log_warning(STR_FMT ": no public address: %s", STR_ARG(instance_id), err.text);
+        log_debug(STR_FMT ": no public address: %s", STR_ARG(instance_id), err.text);
         return false;
     }
     association.public_dns_name = public_dns_name(arena, world_region(tx_world(tx)), vpc, association.public_ip);
