@@ -8,8 +8,9 @@
  * it and wait for the answer, so they block; any thread but the loop's may call them, and several at once.
  *
  * What it is told is level-triggered: whole descriptions, compared with what stands. Views are read during the call
- * only. It remembers a VPC and its groups until fabric_vpc_remove, also while nothing runs in it. IPv4 addresses are in
- * host order.
+ * only. A description's `version` grows with what it describes: one that is older than what is known changes nothing (a
+ * worker may be late), 0 is always taken. It remembers a VPC and its groups until fabric_vpc_remove, also while nothing
+ * runs in it. IPv4 addresses are in host order.
  */
 #pragma once
 
@@ -42,6 +43,7 @@ struct fabric_rule {
 
 struct fabric_group {
     struct str id; /* sg-… */
+    uint64_t version;
     const struct fabric_rule *rules;
     size_t count;
 };
@@ -67,6 +69,7 @@ struct fabric_subnet {
 
 struct fabric_vpc {
     struct str id;
+    uint64_t version;
     const struct fabric_cidr *cidrs;
     size_t cidr_count;
     bool internet_gateway; /* one is attached */
@@ -85,6 +88,7 @@ enum { FABRIC_ADDRESSES = 50, FABRIC_GROUPS = 16 }; /* of an interface, at most 
 struct fabric_interface {
     struct str id;     /* eni-… */
     struct str vpc_id; /* vpc-… */
+    uint64_t version;
     struct str subnet_id;
     struct fabric_cidr vpc_cidr; /* where `vpc` is not known */
     uint8_t mac[6];

@@ -29,6 +29,7 @@ struct workload_interface {
     uint32_t gateway; /* the subnet's +1 */
     unsigned prefix;  /* the subnet's */
     unsigned device_index;
+    uint64_t version; /* as fabric.h says */
     bool source_dest_check;
     struct str subnet_id;
     /* All of it, the primary one first, each with its public address. None: `address` alone, without a public one. */
