@@ -14,6 +14,25 @@ struct ground {
     struct arena *arena;
 };
 
+static void fill_network(const struct ground *ground, struct workload_native_config *config)
+{
+    static const enum fabric_internet internet[] = {[INTERNET_AUTO] = FABRIC_INTERNET_AUTO,
+                                                    [INTERNET_ON] = FABRIC_INTERNET_ON,
+                                                    [INTERNET_OFF] = FABRIC_INTERNET_OFF};
+    const struct settings *settings = ground->settings;
+    struct fabric_cidr *allowed = arena_array(ground->arena, struct fabric_cidr, settings->allow_hosts.count);
+
+    for (size_t i = 0; i < settings->allow_hosts.count; i++)
+        allowed[i] =
+            (struct fabric_cidr){settings->allow_hosts.items[i].network, settings->allow_hosts.items[i].prefix};
+    config->allowed_hosts = allowed;
+    config->allowed_host_count = settings->allow_hosts.count;
+    config->internet = internet[settings->internet];
+    if (settings->public_pool.has)
+        config->public_pool =
+            (struct fabric_cidr){settings->public_pool.value.network, settings->public_pool.value.prefix};
+}
+
 static int open_native(const struct ground *ground, struct workload_backend *ret, struct err *err)
 {
     struct workload_native_config config = {.durable = ground->settings->data.p != NULL, .sink = *ground->sink};
@@ -26,6 +45,7 @@ static int open_native(const struct ground *ground, struct workload_backend *ret
     config.owner = str_of(ground->owner->id);
     config.state_dir = str_of(ground->owner->state);
     config.run_dir = str_of(ground->owner->run);
+    fill_network(ground, &config);
     return workload_native_new(&config, ret, err);
 }
 

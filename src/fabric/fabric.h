@@ -117,7 +117,7 @@ struct fabric_config {
 /* 0, or in one line what this host lacks for filtered networks. Any thread. */
 int fabric_probe(struct err *err);
 
-int fabric_new(const struct fabric_config *config, struct fabric **ret, struct err *err);
+struct fabric *fabric_new(const struct fabric_config *config); /* what it lacks, fabric_status says */
 
 struct fabric_status {
     bool enforced;                  /* groups are obeyed */

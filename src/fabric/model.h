@@ -89,7 +89,7 @@ struct vpc {
     size_t subnet_count;
     struct route_table *tables;
     size_t table_count;
-    unsigned next_table;
+    unsigned next_table, adopted_tables;
 
     struct map groups;       /* by id */
     struct map combinations; /* by name */

@@ -28,6 +28,6 @@ struct plan_elements {
     void (*put)(struct nft_batch *batch, const struct attached *attached);
 };
 extern const struct plan_elements plan_elements[];
-enum { PLAN_SETS = 7 };
+enum { PLAN_MARKS = 2, PLAN_SETS = 7 };
 
 void plan_member(struct nft_batch *batch, const struct attached *attached); /* its addresses, in a group's set */

@@ -149,6 +149,24 @@ void rules_remove(struct nft_batch *batch, struct attached *attached)
     attached->combination = NULL;
 }
 
+static void put_mark(struct nft_batch *batch, const struct attached *attached, bool add)
+{
+    const struct plan_elements *marks = &plan_elements[PLAN_MARKS];
+
+    nft_elements_begin(batch, marks->set, add);
+    marks->put(batch, attached);
+    nft_elements_end(batch);
+}
+
+void rules_remark(struct nft_batch *batch, struct attached *attached, uint32_t mark)
+{
+    if (attached->mark == mark)
+        return;
+    put_mark(batch, attached, false);
+    attached->mark = mark;
+    put_mark(batch, attached, true);
+}
+
 static bool has_group(const struct attached *attached, const struct group *group)
 {
     for (size_t i = 0; i < attached->combination->count; i++) {

@@ -13,6 +13,8 @@ void rules_whole(struct nft_batch *batch, const struct vpc *vpc, struct fabric_c
 void rules_add(struct nft_batch *batch, struct attached *attached);
 void rules_remove(struct nft_batch *batch, struct attached *attached);
 
+void rules_remark(struct nft_batch *batch, struct attached *attached, uint32_t mark);
+
 /* `now` takes the place of `attached` (which is filled from it). Grants go first: under load a packet may see the rule
  * set between two batches, and never less than what both allow. */
 void rules_change(struct nft_batch *grants, struct nft_batch *withdrawals, struct attached *attached,
