@@ -23,14 +23,14 @@ static void fill_network(const struct ground *ground, struct workload_native_con
     struct fabric_cidr *allowed = arena_array(ground->arena, struct fabric_cidr, settings->allow_hosts.count);
 
     for (size_t i = 0; i < settings->allow_hosts.count; i++)
-        allowed[i] =
-            (struct fabric_cidr){settings->allow_hosts.items[i].network, settings->allow_hosts.items[i].prefix};
+        allowed[i] = (struct fabric_cidr){settings->allow_hosts.items[i].network,
+                                          settings->allow_hosts.items[i].prefix};
     config->allowed_hosts = allowed;
     config->allowed_host_count = settings->allow_hosts.count;
     config->internet = internet[settings->internet];
-    if (settings->public_pool.has)
-        config->public_pool =
-            (struct fabric_cidr){settings->public_pool.value.network, settings->public_pool.value.prefix};
+    if (settings->public_pool.set)
+        config->public_pool = (struct fabric_cidr){settings->public_pool.value.network,
+                                                   settings->public_pool.value.prefix};
 }
 
 static int open_native(const struct ground *ground, struct workload_backend *ret, struct err *err)

@@ -56,8 +56,10 @@ int machine_check_interface(const struct workload_interface *interface, struct e
 
     for (size_t i = 0; i < interface->group_count && i < FABRIC_GROUPS; i++)
         names = names && valid_name(interface->groups[i].id);
-    if (!names || !parse_cidr(interface->vpc_cidr, &cidr) || interface->prefix > 32 ||
-        interface->address_count > FABRIC_ADDRESSES || interface->group_count > FABRIC_GROUPS)
+    if (!parse_cidr(interface->vpc_cidr, &cidr))
+        return err_plain(err, "'" STR_FMT "' is no CIDR", STR_ARG(str_first(interface->vpc_cidr, 100)));
+    if (!names || interface->prefix > 32 || interface->address_count > FABRIC_ADDRESSES ||
+        interface->group_count > FABRIC_GROUPS)
         return err_plain(err, "it is malformed");
     return 0;
 }
