@@ -36,7 +36,7 @@ struct hub {
     char name[64]; /* of the namespace */
     char table[NFT_NAME];
     char host_link[IFNAMSIZ];
-    int home, fd;
+    int home, fd, rules;
     struct fabric_cidr pool;
     struct fabric_cidr *allowed;
     size_t allowed_count;
@@ -114,7 +114,7 @@ static int send_rules(struct hub *hub, struct err *err)
     nft_base_chain_add(&batch, "forward", &forward);
     nft_base_chain_add(&batch, "input", &input);
     plan_forward(&batch, hub, private, count);
-    return r == 0 ? nft_send(&batch, err) : r;
+    return r == 0 ? nft_send_over(&batch, &hub->rules, err) : r;
 }
 
 /* In the host's namespace: its only rules of ours. */
@@ -214,8 +214,10 @@ static int hub_open(struct hub *hub, struct err *err)
         r = furnish_host(hub, err);
     if (r == 0)
         r = send_host_rules(hub, err);
-    if (r < 0)
+    if (r < 0) {
+        fd_close(&hub->rules);
         fd_close(&hub->fd);
+    }
     return r < 0 ? err_wrap(err, "the hub") : 0;
 }
 
@@ -296,7 +298,7 @@ int hub_unlink(struct hub *hub, struct vpc *vpc, struct err *err)
 
 /* ---- public addresses ---- */
 
-static int send_source(const struct hub *hub, const char *link, uint32_t public, bool add, struct err *err)
+static int send_source(struct hub *hub, const char *link, uint32_t public, bool add, struct err *err)
 {
     struct {
         char link[16];
@@ -310,7 +312,7 @@ static int send_source(const struct hub *hub, const char *link, uint32_t public,
     nft_elements_begin(&batch, sources.name, add);
     nft_element(&batch, &key, sizeof key);
     nft_elements_end(&batch);
-    r = nft_send(&batch, err);
+    r = nft_send_over(&batch, &hub->rules, err);
     return r == -ENOENT && !add ? 0 : r;
 }
 
@@ -390,7 +392,7 @@ struct hub *hub_new(const struct fabric_config *config, int home)
 
     names(hub, config->owner);
     hub->home = home;
-    hub->fd = -1;
+    hub->fd = hub->rules = -1;
     hub->allowed = mem_alloc(size);
     hub->allowed_count = config->allowed_host_count;
     if (config->allowed_host_count)
@@ -435,6 +437,7 @@ void hub_free(struct hub *hub, bool remove)
         if (hub->forwarding_is_ours)
             internet_restore();
     }
+    fd_close(&hub->rules);
     fd_close(&hub->fd);
     free(hub->allowed);
     free(hub);

@@ -1,11 +1,11 @@
 #include "fabric/model.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "fabric/link.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { FIRST_INDEX = 16 };
 
@@ -148,7 +148,7 @@ struct vpc *model_vpc_new(struct str id)
     struct vpc *vpc = mem_alloc(sizeof *vpc);
 
     copy_id(id, vpc->id);
-    vpc->fd = -1;
+    vpc->fd = vpc->rules = -1;
     vpc->next_index = FIRST_INDEX;
     vpc->next_table = 1;
     return vpc;
@@ -230,8 +230,8 @@ void model_vpc_free(struct vpc *vpc)
     free(vpc->tables);
     free(vpc->subnets);
     free(vpc->cidrs);
-    if (vpc->fd >= 0)
-        close(vpc->fd);
+    fd_close(&vpc->rules);
+    fd_close(&vpc->fd);
     free(vpc);
 }
 

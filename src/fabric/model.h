@@ -73,7 +73,8 @@ struct attached {
 
 struct vpc {
     char id[MODEL_ID];
-    int fd; /* its namespace; -1: nothing runs in it */
+    int fd;    /* its namespace; -1: nothing runs in it */
+    int rules; /* an nf_tables socket in it, once there was need */
     unsigned next_index;
     unsigned count;
     struct attached *first;

@@ -31,7 +31,7 @@ static int send_whole(const struct network *network, struct vpc *vpc, struct err
     begin_rules(network, &batch);
     rules_whole(&batch, vpc, hub_pool(network->hub));
     if (r == 0)
-        r = nft_send(&batch, err);
+        r = nft_send_over(&batch, &vpc->rules, err);
     vpc->rules_stand = r == 0;
     return r;
 }
@@ -47,7 +47,7 @@ static int send_change(const struct network *network, struct vpc *vpc, struct nf
     if (!vpc->rules_stand)
         return vpc->untold ? 0 : send_whole(network, vpc, err);
     r = namespace_enter(vpc->fd, err);
-    if (r == 0 && nft_send(batch, &why) < 0) {
+    if (r == 0 && nft_send_over(batch, &vpc->rules, &why) < 0) {
         log_warning("%s: %s: its rules are replaced whole", vpc->id, why.text);
         r = send_whole(network, vpc, err);
     }
@@ -216,6 +216,7 @@ static int end_vpc(const struct network *network, struct vpc *vpc, struct err *e
     char name[64];
 
     name_namespace(network, vpc, name);
+    fd_close(&vpc->rules);
     fd_close(&vpc->fd);
     vpc->rules_stand = vpc->linked = false;
     vpc->untold = vpc->adopted_tables = 0;

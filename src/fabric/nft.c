@@ -7,6 +7,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <sys/socket.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
@@ -51,7 +52,7 @@ static struct nlmsghdr *put_message(struct nft_batch *batch, uint16_t type, uint
     head = mnl_nlmsg_put_header(batch->bytes.p + batch->message);
     head->nlmsg_type = type;
     head->nlmsg_flags = NLM_F_REQUEST | flags;
-    head->nlmsg_seq = (uint32_t)batch->count;
+    head->nlmsg_seq = batch->first + (uint32_t)batch->count;
     generic = mnl_nlmsg_put_extra_header(head, sizeof *generic);
     *generic = (struct nfgenmsg){family, NFNETLINK_V0, htons(resource)};
     return head;
@@ -72,6 +73,9 @@ static struct nlmsghdr *put_request(struct nft_batch *batch, uint16_t type, uint
 
 void nft_begin(struct nft_batch *batch, uint8_t family, const char *table)
 {
+    static atomic_uint batches;
+
+    batch->first = atomic_fetch_add(&batches, 1) * 65536; /* so that answers of another batch are known */
     batch->bytes.len = 0;
     batch->count = 0;
     batch->family = family;
@@ -93,11 +97,19 @@ void nft_free(struct nft_batch *batch)
     *batch = NFT_BATCH_INIT;
 }
 
-static int open_socket(size_t size, struct err *err)
+static void make_room(int fd, size_t size)
+{
+    int room = (int)(size + 64 * 1024);
+
+    if (size > 100 * 1024)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
+}
+
+static int open_socket(struct err *err)
 {
     struct sockaddr_nl address = {.nl_family = AF_NETLINK};
     struct timeval limit = {.tv_sec = 10};
-    int room = (int)(size + 64 * 1024), one = 1;
+    int one = 1;
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0) {
@@ -106,8 +118,6 @@ static int open_socket(size_t size, struct err *err)
         fd_close(&fd);
         return err_os(err, number, "open an nf_tables socket");
     }
-    if (size > 100 * 1024)
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof one); /* an error does not repeat the request */
     return fd;
@@ -126,20 +136,21 @@ static int read_answers(const struct nft_batch *batch, int fd, struct err *err)
         const struct nlmsgerr *answer = mnl_nlmsg_get_payload(head);
         const struct nft_object *object;
 
-        if (head->nlmsg_type != NLMSG_ERROR || head->nlmsg_seq >= batch->count)
+        uint32_t at = head->nlmsg_seq - batch->first;
+
+        if (head->nlmsg_type != NLMSG_ERROR || at >= batch->count) /* of a batch before, that had more errors */
             continue;
-        object = &batch->objects[head->nlmsg_seq];
+        object = &batch->objects[at];
         if (answer->error)
             return err_os(err, -answer->error, "%s %s in table %s", object->what, object->name, batch->table);
-        if (head->nlmsg_seq + 1 == batch->count)
+        if (at + 1 == batch->count)
             result = 1;
     }
     return result;
 }
 
-int nft_send(struct nft_batch *batch, struct err *err)
+int nft_send_over(struct nft_batch *batch, int *fd, struct err *err)
 {
-    AUTO_FD fd = -1;
     int r;
 
     if (nft_is_empty(batch))
@@ -147,15 +158,24 @@ int nft_send(struct nft_batch *batch, struct err *err)
     current(batch)->nlmsg_flags |= NLM_F_ACK;
     put_message(batch, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
     end_message(batch);
-    fd = open_socket(batch->bytes.len, err);
-    if (fd < 0)
-        return fd;
-    if (send(fd, batch->bytes.p, batch->bytes.len, 0) < 0)
+    if (*fd < 0)
+        *fd = open_socket(err);
+    if (*fd < 0)
+        return *fd;
+    make_room(*fd, batch->bytes.len);
+    if (send(*fd, batch->bytes.p, batch->bytes.len, 0) < 0)
         return err_os(err, errno, "send %zu bytes of rules", batch->bytes.len);
     do
-        r = read_answers(batch, fd, err);
+        r = read_answers(batch, *fd, err);
     while (r == 0);
     return r < 0 ? r : 0;
+}
+
+int nft_send(struct nft_batch *batch, struct err *err)
+{
+    AUTO_FD fd = -1;
+
+    return nft_send_over(batch, &fd, err);
 }
 
 /* ---- tables and chains ---- */
@@ -213,6 +233,21 @@ void nft_chain_delete(struct nft_batch *batch, const char *name)
 
 /* ---- sets ---- */
 
+/* What nft keeps beside a set, to show its values in the right order of bytes; see libnftnl's udata.h. */
+static void put_byte_orders(struct nlmsghdr *head, const struct nft_set *set)
+{
+    enum { KEY = 0, DATA = 1, HOST = 1, NETWORK = 2 };
+    struct {
+        uint8_t type, size;
+        uint32_t order;
+    } __attribute__((packed)) notes[] = {
+        {KEY, 4, set->key_type == NFT_TYPE_IFNAME ? HOST : NETWORK},
+        {DATA, 4, set->data_type == NFT_TYPE_MARK ? HOST : NETWORK},
+    };
+
+    mnl_attr_put(head, NFTA_SET_USERDATA, set->data_type ? sizeof notes : sizeof notes[0], notes);
+}
+
 void nft_set_add(struct nft_batch *batch, const struct nft_set *set)
 {
     struct nlmsghdr *head = put_request(batch, NFT_MSG_NEWSET, NLM_F_CREATE, NFTA_SET_TABLE, "add set", set->name);
@@ -226,6 +261,7 @@ void nft_set_add(struct nft_batch *batch, const struct nft_set *set)
         mnl_attr_put_u32(head, NFTA_SET_DATA_LEN, htonl(set->data_size));
     }
     mnl_attr_put_u32(head, NFTA_SET_ID, htonl((uint32_t)batch->count));
+    put_byte_orders(head, set);
     end_message(batch);
 }
 

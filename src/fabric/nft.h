@@ -31,6 +31,7 @@ struct nft_batch {
     struct buf bytes;
     size_t message; /* where the current one starts */
     size_t list;    /* its open list of expressions or elements */
+    uint32_t first; /* sequence number */
     uint8_t family;
     char table[NFT_NAME];
     struct nft_object *objects; /* what each message is about */
@@ -51,6 +52,13 @@ void nft_free(struct nft_batch *batch);
  * says which object's. An empty batch: 0.
  */
 int nft_send(struct nft_batch *batch, struct err *err);
+
+/*
+ * The same over a socket that is kept, opened here when *socket is -1. Closing one takes the kernel some milliseconds
+ * while anything that was deleted over any of the namespace's waits for its grace period (nft_rcv_nl_event() in the
+ * kernel's nf_tables_api.c), so what changes rules often keeps one as long as it keeps the namespace.
+ */
+int nft_send_over(struct nft_batch *batch, int *socket, struct err *err);
 
 void nft_table_add(struct nft_batch *batch); /* there already: fine */
 void nft_table_delete(struct nft_batch *batch);

@@ -21,6 +21,7 @@
 #define POOL ((struct fabric_cidr){0xc6120000, 20})
 
 static bool able;
+static int kept = -1; /* a socket in the test's namespace */
 
 #define NEEDS_ABLE() \
     do {             \
@@ -44,7 +45,7 @@ static void must_send(struct nft_batch *batch)
 {
     struct err err = ERR_INIT;
 
-    if (nft_send(batch, &err) < 0)
+    if (nft_send_over(batch, &kept, &err) < 0)
         fail_msg("%s", err.text);
 }
 
@@ -58,6 +59,7 @@ static void assert_ruleset(const char *expected)
 
 static int fresh_namespace(void **state)
 {
+    fd_close(&kept);
     if (able)
         assert_int_equal(unshare(CLONE_NEWNET), 0);
     return 0;
@@ -93,6 +95,120 @@ static void set_rules(struct nft_batch *batch, struct vpc *vpc, const char *id, 
     rules_set_group(batch, model_group(vpc, group.id), model_rules(vpc, &group), count);
 }
 
+static const char golden[] = "table inet haar_test {\n"
+                             "\tmap if_mark {\n"
+                             "\t\ttype ifname : mark\n"
+                             "\t\telements = { \"eeni-1\" : 0x00000003 }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tset checked {\n"
+                             "\t\ttype ifname\n"
+                             "\t\telements = { \"eeni-1\" }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tset eni_addr {\n"
+                             "\t\ttype ifname . ipv4_addr\n"
+                             "\t\telements = { \"eeni-1\" . 10.0.0.5 }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tmap eip_dnat {\n"
+                             "\t\ttype ipv4_addr : ipv4_addr\n"
+                             "\t\telements = { 198.18.0.5 : 10.0.0.5 }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tmap eip_snat {\n"
+                             "\t\ttype ipv4_addr : ipv4_addr\n"
+                             "\t\telements = { 10.0.0.5 : 198.18.0.5 }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tmap sg_out {\n"
+                             "\t\ttype ifname : verdict\n"
+                             "\t\telements = { \"eeni-1\" : goto of_887771311d45f013_out }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tmap sg_in {\n"
+                             "\t\ttype ifname : verdict\n"
+                             "\t\telements = { \"eeni-1\" : goto of_887771311d45f013_in }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tset services {\n"
+                             "\t\ttype ipv4_addr . inet_proto . inet_service\n"
+                             "\t}\n"
+                             "\n"
+                             "\tset at_sg_1 {\n"
+                             "\t\ttype ipv4_addr\n"
+                             "\t\telements = { 10.0.0.5 }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain pre_raw {\n"
+                             "\t\ttype filter hook prerouting priority raw; policy accept;\n"
+                             "\t\tiifname @checked jump antispoof\n"
+                             "\t\tiifname \"igw0\" ip daddr != 198.18.0.0/20 counter packets 0 bytes 0 drop\n"
+                             "\t\tmeta mark set iifname map @if_mark\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain pre_nat {\n"
+                             "\t\ttype nat hook prerouting priority dstnat; policy accept;\n"
+                             "\t\tiifname \"igw0\" dnat ip to ip daddr map @eip_dnat\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain input {\n"
+                             "\t\ttype filter hook input priority filter; policy drop;\n"
+                             "\t\tiifname \"lo\" accept\n"
+                             "\t\tct state established,related accept\n"
+                             "\t\tiifname != \"igw0\" ip daddr . meta l4proto . th dport @services accept\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain fwd_sg_out {\n"
+                             "\t\ttype filter hook forward priority filter; policy drop;\n"
+                             "\t\tct state established,related accept\n"
+                             "\t\tct state invalid counter packets 0 bytes 0 drop\n"
+                             "\t\tiifname vmap @sg_out\n"
+                             "\t\tiifname \"igw0\" accept\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain fwd_sg_in {\n"
+                             "\t\ttype filter hook forward priority filter + 10; policy drop;\n"
+                             "\t\tct state established,related accept\n"
+                             "\t\tct state invalid counter packets 0 bytes 0 drop\n"
+                             "\t\toifname vmap @sg_in\n"
+                             "\t\toifname \"igw0\" accept\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain post_nat {\n"
+                             "\t\ttype nat hook postrouting priority srcnat; policy accept;\n"
+                             "\t\toifname \"igw0\" snat ip to ip saddr map @eip_snat\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain post_last {\n"
+                             "\t\ttype filter hook postrouting priority 200; policy accept;\n"
+                             "\t\toifname \"igw0\" ip saddr != 198.18.0.0/20 counter packets 0 bytes 0 drop\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain antispoof {\n"
+                             "\t\tiifname . ip saddr @eni_addr return\n"
+                             "\t\tcounter packets 0 bytes 0 drop\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain sg_1_out {\n"
+                             "\t\tmeta nfproto ipv4 accept\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain sg_1_in {\n"
+                             "\t\tip saddr 10.0.0.0/8 tcp dport 22 accept\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain of_887771311d45f013_out {\n"
+                             "\t\tjump sg_1_out\n"
+                             "\t\tcounter packets 0 bytes 0 drop\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain of_887771311d45f013_in {\n"
+                             "\t\tjump sg_1_in\n"
+                             "\t\tcounter packets 0 bytes 0 drop\n"
+                             "\t}\n"
+                             "}\n";
+
 static void the_rule_set_of_a_vpc_reads_as_planned(void **state)
 {
     static const struct fabric_rule rules[] = {
@@ -109,7 +225,7 @@ static void the_rule_set_of_a_vpc_reads_as_planned(void **state)
     nft_begin(&batch, NFPROTO_INET, "haar_test");
     rules_whole(&batch, vpc, POOL);
     must_send(&batch);
-    assert_ruleset("@@BASE@@");
+    assert_ruleset(golden);
     model_vpc_free(vpc);
 }
 
@@ -158,10 +274,10 @@ static void every_shape_of_permission_reads_as_meant(void **state)
         {{.protocol = 6, .from = FABRIC_ANY, .to = FABRIC_ANY, ANYWHERE}, "meta nfproto ipv4 meta l4proto tcp accept"},
         {{.protocol = 17, .egress = true, .from = 53, .to = 53, .ipv4 = {0x0a000002, 32}},
          "ip daddr 10.0.0.2 udp dport 53 accept"},
-        {{.protocol = 1, .from = FABRIC_ANY, .to = FABRIC_ANY, ANYWHERE}, "meta nfproto ipv4 meta l4proto icmp accept"},
-        {{.protocol = 1, .from = 8, .to = FABRIC_ANY, ANYWHERE}, "meta nfproto ipv4 icmp type echo-request accept"},
+        {{.protocol = 1, .from = FABRIC_ANY, .to = FABRIC_ANY, ANYWHERE}, "meta l4proto icmp accept"},
+        {{.protocol = 1, .from = 8, .to = FABRIC_ANY, ANYWHERE}, "icmp type echo-request accept"},
         {{.protocol = 1, .from = 3, .to = 4, ANYWHERE},
-         "meta nfproto ipv4 icmp type destination-unreachable icmp code frag-needed accept"},
+         "icmp type destination-unreachable icmp code frag-needed accept"},
         {{.protocol = 47, ANYWHERE}, "meta nfproto ipv4 meta l4proto gre accept"},
         {{.protocol = FABRIC_ANY, .peer = FABRIC_PEER_GROUP, .group = {"sg-2", 4}}, "ip saddr @at_sg_2 accept"},
         {{.protocol = 6, .from = 443, .to = 443, .egress = true, .peer = FABRIC_PEER_GROUP, .group = {"sg-1", 4}},
@@ -170,9 +286,9 @@ static void every_shape_of_permission_reads_as_meant(void **state)
         {{.protocol = 6, .from = 80, .to = 80, .peer = FABRIC_PEER_IPV6, .ipv6 = {{0x20, 1, 0x0d, 0xb8}, 32}},
          "ip6 saddr 2001:db8::/32 tcp dport 80 accept"},
         {{.protocol = 58, .from = FABRIC_ANY, .to = FABRIC_ANY, .peer = FABRIC_PEER_IPV6},
-         "meta nfproto ipv6 meta l4proto ipv6-icmp accept"},
+         "meta l4proto ipv6-icmp accept"},
         {{.protocol = 58, .from = 128, .to = FABRIC_ANY, .peer = FABRIC_PEER_IPV6, .egress = true},
-         "meta nfproto ipv6 icmpv6 type echo-request accept"},
+         "icmpv6 type echo-request accept"},
     };
 
     NEEDS_ABLE();
