@@ -55,7 +55,7 @@ struct request {
 
 struct link_end {
     int fd; /* netlink socket in its namespace */
-    char link[IFNAMSIZ];
+    unsigned index;
     struct link_end *next;
 };
 
@@ -74,13 +74,13 @@ struct fabric {
     bool reaper_ends;
 };
 
-static void end_link_later(void *cookie, const char *link)
+static void end_link_later(void *cookie, unsigned index)
 {
     struct fabric *fabric = cookie;
     struct link_end *end = mem_alloc(sizeof *end);
 
     end->fd = link_socket();
-    snprintf(end->link, sizeof end->link, "%s", link);
+    end->index = index;
     pthread_mutex_lock(&fabric->reaper_lock);
     end->next = fabric->ending;
     fabric->ending = end;
@@ -236,7 +236,7 @@ static void *reaper_main(void *arg)
         fabric->ending = end->next;
         pthread_mutex_unlock(&fabric->reaper_lock);
         if (end->fd >= 0)
-            link_delete(end->link, end->fd);
+            link_delete(end->index, end->fd);
         fd_close(&end->fd);
         free(end);
         pthread_mutex_lock(&fabric->reaper_lock);

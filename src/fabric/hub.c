@@ -214,6 +214,10 @@ static int hub_open(struct hub *hub, struct err *err)
         r = furnish_host(hub, err);
     if (r == 0)
         r = send_host_rules(hub, err);
+    if (r == 0)
+        r = namespace_enter(hub->fd, err);
+    if (r == 0)
+        link_settle(HOST_LINK);
     if (r < 0) {
         fd_close(&hub->rules);
         fd_close(&hub->fd);
@@ -228,6 +232,26 @@ static void vpc_link(const struct vpc *vpc, char name[IFNAMSIZ])
     struct str id = str_of(vpc->id);
 
     snprintf(name, IFNAMSIZ, "v" STR_FMT, STR_ARG(str_skip(id, id.len > 14 ? id.len - 14 : 0)));
+}
+
+/* The kernel is still taking away what linked an earlier namespace of the VPC: its name is needed again. */
+static int put_aside(const struct hub *hub, const char *name, struct err *err)
+{
+    unsigned index;
+    struct netlink nl;
+    char aside[IFNAMSIZ];
+    int r = namespace_enter(hub->fd, err);
+
+    if (r < 0)
+        return r;
+    index = if_nametoindex(name);
+    if (!index)
+        return 0;
+    snprintf(aside, sizeof aside, "x%u", index);
+    netlink_begin(&nl);
+    link_put_down(&nl, index);
+    link_put_name(&nl, index, aside);
+    return netlink_send(&nl, err);
 }
 
 static int furnish_vpc_end(const struct hub *hub, const struct vpc *vpc, const char *name, struct err *err)
@@ -275,9 +299,17 @@ int hub_link(struct hub *hub, struct vpc *vpc, struct err *err)
 
     vpc_link(vpc, name);
     if (r == 0)
+        r = namespace_enter(vpc->fd, err);
+    if (r == 0 && !if_nametoindex(IGW_LINK))
+        r = put_aside(hub, name, err);
+    if (r == 0)
         r = furnish_vpc_end(hub, vpc, name, err);
     if (r == 0)
         r = furnish_hub_end(hub, name, err);
+    if (r == 0)
+        r = namespace_enter(vpc->fd, err);
+    if (r == 0)
+        link_settle(IGW_LINK);
     vpc->linked = r == 0;
     return r < 0 ? err_wrap(err, "the internet gateway of %s", vpc->id) : 0;
 }
@@ -292,7 +324,7 @@ int hub_unlink(struct hub *hub, struct vpc *vpc, struct err *err)
         return r;
     socket = link_socket();
     if (socket >= 0)
-        link_delete(IGW_LINK, socket);
+        link_delete(ROUTING_IGW_INDEX, socket);
     return 0;
 }
 
@@ -413,17 +445,19 @@ int hub_remove_owner(const char *owner, struct err *err)
     struct hub hub = {0};
     AUTO_NFT batch = NFT_BATCH_INIT;
     AUTO_FD socket = -1;
+    unsigned index;
 
     names(&hub, str_of(owner));
     nft_begin(&batch, NFPROTO_IPV4, hub.table);
     nft_table_delete(&batch);
     nft_send(&batch, &ERR_INIT); /* there may be none */
-    if (if_nametoindex(hub.host_link) == 0)
+    index = if_nametoindex(hub.host_link);
+    if (index == 0)
         return 0;
     socket = link_socket();
     if (socket < 0)
         return err_os(err, errno, "remove %s", hub.host_link);
-    link_delete(hub.host_link, socket);
+    link_delete(index, socket);
     return 0;
 }
 

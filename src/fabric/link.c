@@ -1,10 +1,16 @@
 #include "fabric/link.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 #include <errno.h>
+#include <linux/ethtool.h>
 #include <linux/neighbour.h>
+#include <linux/sockios.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum { MTU = 9001 };
@@ -127,7 +133,7 @@ int link_guest_end(const struct fabric_interface *interface, struct err *err)
     return r == 0 ? netlink_send(&nl, err) : r;
 }
 
-void link_delete(const char *link, int fd)
+void link_delete(unsigned index, int fd)
 {
     struct netlink nl;
     struct nlmsghdr *head;
@@ -138,9 +144,9 @@ void link_delete(const char *link, int fd)
     head = netlink_message(&nl, RTM_DELLINK, NLM_F_ACK, "delete the link", ENODEV);
     info = mnl_nlmsg_put_extra_header(head, sizeof *info);
     info->ifi_family = AF_UNSPEC;
-    mnl_attr_put_strz(head, IFLA_IFNAME, link);
+    info->ifi_index = (int)index;
     if (send(fd, head, head->nlmsg_len, 0) < 0 || recv(fd, answer, sizeof answer, 0) < 0)
-        log_warning("fabric: delete link %s: %s", link, strerror(errno));
+        log_warning("fabric: delete link %u: %s", index, strerror(errno));
 }
 
 int link_socket(void)
@@ -160,4 +166,33 @@ int link_down(const char *link, struct err *err)
     info->ifi_change = IFF_UP;
     mnl_attr_put_strz(head, IFLA_IFNAME, link);
     return netlink_send(&nl, err);
+}
+
+void link_put_down(struct netlink *nl, unsigned index)
+{
+    struct nlmsghdr *head = netlink_message(nl, RTM_NEWLINK, 0, "take the link down", ENODEV);
+    struct ifinfomsg *info = mnl_nlmsg_put_extra_header(head, sizeof *info);
+
+    info->ifi_index = (int)index;
+    info->ifi_change = IFF_UP;
+}
+
+void link_put_name(struct netlink *nl, unsigned index, const char *name)
+{
+    struct nlmsghdr *head = netlink_message(nl, RTM_NEWLINK, 0, "rename the link", ENODEV);
+    struct ifinfomsg *info = mnl_nlmsg_put_extra_header(head, sizeof *info);
+
+    info->ifi_index = (int)index;
+    mnl_attr_put_strz(head, IFLA_IFNAME, name);
+}
+
+void link_settle(const char *link)
+{
+    struct ethtool_value question = {.cmd = ETHTOOL_GLINK};
+    struct ifreq request = {.ifr_data = (char *)&question};
+    AUTO_FD fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    snprintf(request.ifr_name, IFNAMSIZ, "%s", link);
+    if (fd >= 0)
+        ioctl(fd, SIOCETHTOOL, &request);
 }

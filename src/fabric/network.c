@@ -478,10 +478,11 @@ static int unnote(struct network *network, struct attached *attached, struct err
 
 static void delete_link_now(const char *link)
 {
+    unsigned index = if_nametoindex(link);
     AUTO_FD fd = link_socket();
 
-    if (fd >= 0)
-        link_delete(link, fd);
+    if (fd >= 0 && index)
+        link_delete(index, fd);
 }
 
 static int make_link(const struct network *network, const struct fabric_interface *interface, struct attached *attached,
@@ -502,6 +503,10 @@ static int make_link(const struct network *network, const struct fabric_interfac
         r = namespace_enter(guest, err);
     if (r == 0)
         r = link_guest_end(interface, err);
+    if (r == 0)
+        r = namespace_enter(vpc->fd, err);
+    if (r == 0)
+        link_settle(attached->link);
     if (r == 0 && vpc->linked)
         r = each_public(network, vpc, attached, hub_publish, err);
     return r;
@@ -587,8 +592,8 @@ int network_detach(struct network *network, struct str id, struct err *err)
     r = namespace_enter(vpc->fd, err);
     if (r == 0)
         r = link_down(attached->link, err);
-    if (r == 0)
-        network->end_link(network->cookie, attached->link);
+    if (r == 0 && attached->index)
+        network->end_link(network->cookie, attached->index);
     if (each_public(network, vpc, attached, hub_withdraw, err) < 0)
         r = -1;
     for (size_t i = 0; i < attached->address_count && vpc->count > 1; i++)

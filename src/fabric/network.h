@@ -18,7 +18,7 @@ struct network {
     struct hub *hub; /* NULL without rules */
     struct map vpcs, interfaces;
     /* Deletes a link of the namespace that the thread is in, later: it takes the kernel 17 ms. */
-    void (*end_link)(void *cookie, const char *link);
+    void (*end_link)(void *cookie, unsigned index);
     void *cookie;
 };
 
