@@ -101,6 +101,25 @@ int backend_choose(const struct settings *settings, const struct owner *owner, s
 }
 
 /* Native is the one driver that is built. */
+/* What the settings say of the network. `allowed` has room for allow_hosts. */
+static void fill_network(const struct settings *settings, struct fabric_cidr *allowed,
+                         struct workload_native_config *config)
+{
+    static const enum fabric_internet internet[] = {[INTERNET_AUTO] = FABRIC_INTERNET_AUTO,
+                                                    [INTERNET_ON] = FABRIC_INTERNET_ON,
+                                                    [INTERNET_OFF] = FABRIC_INTERNET_OFF};
+
+    for (size_t i = 0; i < settings->allow_hosts.count; i++)
+        allowed[i] = (struct fabric_cidr){settings->allow_hosts.items[i].network,
+                                          settings->allow_hosts.items[i].prefix};
+    config->allowed_hosts = allowed;
+    config->allowed_host_count = settings->allow_hosts.count;
+    config->internet = internet[settings->internet];
+    if (settings->public_pool.set)
+        config->public_pool = (struct fabric_cidr){settings->public_pool.value.network,
+                                                   settings->public_pool.value.prefix};
+}
+
 int backend_open(const struct backend_choice *choice, const struct settings *settings, const struct owner *owner,
                  const struct workload_sink *sink, struct workload_backend *ret, struct err *err)
 {
@@ -109,6 +128,8 @@ int backend_open(const struct backend_choice *choice, const struct settings *set
                                             .run_dir = str_of(owner->run),
                                             .durable = settings->data.p != NULL,
                                             .sink = *sink};
+    AUTO_FREE struct fabric_cidr *allowed = mem_alloc((settings->allow_hosts.count + 1) * sizeof *allowed);
 
+    fill_network(settings, allowed, &config);
     return workload_native_new(&config, ret, err);
 }

@@ -16,6 +16,7 @@
 #include "cli/settings.h"
 #include "operation/park.h"
 #include "reconcile/instances.h"
+#include "reconcile/networks.h"
 #include "services/ec2/default_world.h"
 #include "introspection/introspection.h"
 #include "services/services.h"
@@ -49,6 +50,7 @@ struct server {
     int opened;
     struct engine engine;
     struct instances *instances;
+    struct networks *network;
     struct access_config access;
     struct introspection own;
     struct endpoint *endpoint;
@@ -141,6 +143,7 @@ static int open_store(struct server *server, struct err *err)
         return r;
     store_set_seed(server->engine.store, ec2_seed_world, NULL);
     server->engine.parking = parking_new(&server->engine);
+    server->network = networks_new(&server->engine);
     server->instances = instances_new(&server->engine);
     return 0;
 }
@@ -176,10 +179,28 @@ static void choose_public_pool(struct server *server)
 {
     struct engine *engine = &server->engine;
 
-    if (server->backend.driver)
+    if (server->backend.driver) {
+        struct fabric_status status = {0};
+        if (server->backend.driver->network_status)
+            server->backend.driver->network_status(server->backend.cookie, &status);
+        engine->public_network = status.public_pool.network;
+        engine->public_prefix = status.public_pool.prefix;
+        if (!status.enforced)
+            log_warning("security groups are not enforced: %s", status.reason);
+        if (!status.public_pool.prefix)
+            log_warning("there are no public addresses: %s", status.internet_reason);
         return;
+    }
     engine->public_network = server->settings.public_pool.set ? server->settings.public_pool.value.network : 0xc6120000;
     engine->public_prefix = server->settings.public_pool.set ? server->settings.public_pool.value.prefix : 16;
+}
+
+/* What runs has its rules as the records have them: now others may start. */
+static void on_network_told(void *arg)
+{
+    struct server *server = arg;
+
+    instances_start(server->instances, &server->backend, server->choice.image);
 }
 
 static void start_instances(struct server *server)
@@ -192,7 +213,7 @@ static void start_instances(struct server *server)
         server->engine.console = read_console;
         work_run(server->engine.pool, reap_dead, on_reaped, NULL);
     }
-    instances_start(server->instances, &server->backend, server->choice.image);
+    networks_start(server->network, &server->backend, on_network_told, server);
 }
 
 static void begin_end(struct server *server);
@@ -294,6 +315,7 @@ static void on_workloads_closed(void *arg)
     struct server *server = arg;
 
     instances_free(server->instances);
+    networks_free(server->network);
     parking_free(server->engine.parking);
     store_close(server->engine.store);
     work_pool_free(server->engine.pool);
@@ -314,11 +336,18 @@ static void close_backend(void *arg)
         log_error("end of the %s backend: %s", backend->driver->name, err.text);
 }
 
-static void on_instances_stopped(void *arg)
+static void on_network_stopped(void *arg)
 {
     struct server *server = arg;
 
     work_run(server->engine.pool, close_backend, on_workloads_closed, server);
+}
+
+static void on_instances_stopped(void *arg)
+{
+    struct server *server = arg;
+
+    networks_stop(server->network, on_network_stopped, server);
 }
 
 static void stop_instances(struct server *server)

@@ -1,6 +1,5 @@
 /*
- * Requests wait in a list; the fabric's thread takes one at a time. Two shapes are sent per interface: one batch in the
- * VPC's namespace (the pair itself, its routes), one in the guest's (address, default route).
+ * Requests wait in a list; the fabric's thread takes one at a time and has network.c do it.
  *
  * Deleting a link takes the kernel 17 ms, so a second thread does that, over a socket that was opened in the right
  * namespace.
@@ -8,43 +7,44 @@
 #include "fabric/fabric.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
+#include "fabric/hub.h"
 #include "fabric/link.h"
 #include "fabric/namespace.h"
-#include "fabric/netlink.h"
+#include "fabric/network.h"
+#include "fabric/plan.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/socket.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-enum { FIRST_INDEX = 16 };
-
-struct vpc {
-    char *id;
-    int fd; /* its namespace */
-    unsigned next_index;
-    unsigned interfaces;
+enum request_kind {
+    OPEN,
+    DESCRIBE,
+    ATTACH,
+    ADOPT,
+    DETACH,
+    SET_VPC,
+    SET_GROUP,
+    SET_INTERFACE,
+    REMOVE_VPC,
+    CLOSE,
+    CLOSE_AND_REMOVE
 };
-
-struct attached {
-    char *id;
-    struct vpc *vpc;
-    char link[IFNAMSIZ];
-};
-
-enum request_kind { ATTACH, ADOPT, DETACH, REMOVE_VPC, CLOSE, CLOSE_AND_REMOVE };
 
 struct request {
     enum request_kind kind;
+    const struct fabric_config *config;
     const struct fabric_interface *interface;
+    const struct fabric_vpc *vpc;
+    const struct fabric_group *groups;
+    size_t group_count;
     struct str id;
     int guest;
     struct err *err;
@@ -55,19 +55,18 @@ struct request {
 
 struct link_end {
     int fd; /* netlink socket in its namespace */
-    char link[IFNAMSIZ];
+    unsigned index;
     struct link_end *next;
 };
 
 struct fabric {
-    char owner[16];
     pthread_t thread, reaper;
     pthread_mutex_t lock;
     pthread_cond_t asked, answered;
     struct request *first, **last;
 
-    int home;                    /* the namespace that the thread rests in, so that it pins none */
-    struct map vpcs, interfaces; /* the thread's own */
+    struct network network; /* the thread's own; network.home is where it rests, so that it pins no namespace */
+    struct fabric_status status;
 
     pthread_mutex_t reaper_lock;
     pthread_cond_t reaper_asked;
@@ -75,202 +74,13 @@ struct fabric {
     bool reaper_ends;
 };
 
-static void name_namespace(const struct fabric *fabric, struct str vpc_id, char name[64])
+static void end_link_later(void *cookie, unsigned index)
 {
-    snprintf(name, 64, "haar-%s-" STR_FMT, fabric->owner, STR_ARG(str_first(vpc_id, 32)));
-}
-
-static bool parse_cidr(struct str cidr, uint32_t *ret_address, unsigned *ret_prefix)
-{
-    struct str address = str_cut(&cidr, '/');
-    struct in_addr in;
-    int64_t prefix;
-    char z[32];
-
-    if (!str_to_z(address, z, sizeof z) || inet_pton(AF_INET, z, &in) != 1 || !cidr.p || !str_to_int(cidr, &prefix) ||
-        prefix < 0 || prefix > 32)
-        return false;
-    *ret_address = ntohl(in.s_addr);
-    *ret_prefix = (unsigned)prefix;
-    return true;
-}
-
-/* ---- a VPC ---- */
-
-/* Before any link is made: `default` is what links inherit. */
-static const struct {
-    const char *path, *value;
-} settings[] = {
-    {"ipv4/ip_forward", "1"},
-    {"ipv6/conf/all/forwarding", "1"},
-    {"ipv4/conf/all/rp_filter", "0"},
-    {"ipv4/conf/default/rp_filter", "0"},
-    {"ipv4/conf/all/send_redirects", "0"},
-    {"ipv4/conf/default/send_redirects", "0"},
-    {"ipv4/conf/default/proxy_arp", "1"},
-    {"ipv6/conf/default/accept_dad", "0"},
-    {"ipv6/conf/default/accept_ra", "0"},
-    {"ipv6/conf/default/addr_gen_mode", "1"},
-    {"netfilter/nf_conntrack_acct", "1"},
-    {"netfilter/nf_conntrack_timestamp", "1"},
-    {"netfilter/nf_conntrack_tcp_loose", "0"},
-};
-
-/* In the new namespace. What no interface has goes nowhere, silently, as in AWS. */
-static int furnish(struct str cidr, struct err *err)
-{
-    struct netlink_route blackhole = {.type = RTN_BLACKHOLE};
-    struct netlink nl;
-    int r = 0;
-
-    if (!parse_cidr(cidr, &blackhole.to, &blackhole.prefix))
-        return err_plain(err, "'" STR_FMT "' is no CIDR", STR_ARG(cidr));
-    for (size_t i = 0; i < ARRAY_LEN(settings) && r == 0; i++)
-        r = namespace_set(settings[i].path, settings[i].value, err);
-    if (r < 0)
-        return r;
-    netlink_begin(&nl);
-    netlink_link_up(&nl, LINK_LOOPBACK, NULL, "bring the VPC's loopback up");
-    netlink_route(&nl, &blackhole, 0);
-    netlink_route(&nl, &(struct netlink_route){.type = RTN_BLACKHOLE}, EEXIST);
-    return netlink_send(&nl, err);
-}
-
-/* Behind the highest index in use: an earlier server's links are in it. */
-static unsigned first_free_index(void)
-{
-    struct if_nameindex *links = if_nameindex();
-    unsigned next = FIRST_INDEX;
-
-    for (struct if_nameindex *at = links; at && at->if_index; at++)
-        next = at->if_index >= next ? at->if_index + 1 : next;
-    if (links)
-        if_freenameindex(links);
-    return next;
-}
-
-static struct vpc *vpc_add(struct fabric *fabric, struct str id, int fd)
-{
-    struct vpc *vpc = mem_alloc(sizeof *vpc);
-
-    vpc->id = mem_printf(STR_FMT, STR_ARG(id));
-    vpc->fd = fd;
-    vpc->next_index = first_free_index();
-    map_put(&fabric->vpcs, str_of(vpc->id), vpc);
-    return vpc;
-}
-
-/* Enters it, making it when there is none. */
-static int vpc_enter(struct fabric *fabric, const struct fabric_interface *interface, struct vpc **ret_vpc,
-                     struct err *err)
-{
-    struct vpc *vpc = map_get(&fabric->vpcs, interface->vpc_id);
-    char name[64];
-    int fd, r;
-
-    if (vpc) {
-        *ret_vpc = vpc;
-        return namespace_enter(vpc->fd, err);
-    }
-    name_namespace(fabric, interface->vpc_id, name);
-    fd = namespace_open(name, err);
-    if (fd >= 0) {
-        r = namespace_enter(fd, err);
-    } else {
-        fd = namespace_make(name, err);
-        r = fd < 0 ? fd : furnish(interface->vpc_cidr, err);
-        if (r < 0 && fd >= 0)
-            namespace_remove(name, &ERR_INIT);
-    }
-    if (r < 0) {
-        fd_close(&fd);
-        return r;
-    }
-    *ret_vpc = vpc_add(fabric, interface->vpc_id, fd);
-    return 0;
-}
-
-static int vpc_end(struct fabric *fabric, struct vpc *vpc, struct err *err)
-{
-    char name[64];
-
-    name_namespace(fabric, str_of(vpc->id), name);
-    map_remove(&fabric->vpcs, str_of(vpc->id));
-    close(vpc->fd);
-    free(vpc->id);
-    free(vpc);
-    return namespace_remove(name, err);
-}
-
-/* ---- an interface ---- */
-
-static void link_delete_now(const char *link)
-{
-    AUTO_FD fd = link_socket();
-
-    if (fd >= 0)
-        link_delete(link, fd);
-}
-
-static void note_attached(struct fabric *fabric, const struct fabric_interface *interface, struct vpc *vpc)
-{
-    struct attached *attached;
-
-    if (map_get(&fabric->interfaces, interface->id))
-        return;
-    attached = mem_alloc(sizeof *attached);
-    attached->id = mem_printf(STR_FMT, STR_ARG(interface->id));
-    attached->vpc = vpc;
-    link_name(interface->id, attached->link);
-    vpc->interfaces++;
-    map_put(&fabric->interfaces, str_of(attached->id), attached);
-}
-
-static int attach(struct fabric *fabric, const struct fabric_interface *interface, int guest, struct err *err)
-{
-    struct vpc *vpc;
-    char link[IFNAMSIZ];
-    int r = vpc_enter(fabric, interface, &vpc, err);
-
-    if (r < 0)
-        return r;
-    link_name(interface->id, link);
-    r = link_router_end(fabric->owner, interface, link, vpc->next_index++, guest, err);
-    if (r == -EEXIST) { /* its earlier link is still on its way out */
-        link_delete_now(link);
-        r = link_router_end(fabric->owner, interface, link, vpc->next_index++, guest, err);
-    }
-    if (r == 0)
-        r = namespace_enter(guest, err);
-    if (r == 0)
-        r = link_guest_end(interface, err);
-    if (r < 0) {
-        if (namespace_enter(vpc->fd, &ERR_INIT) == 0)
-            link_delete_now(link);
-        if (vpc->interfaces == 0)
-            vpc_end(fabric, vpc, &ERR_INIT);
-        return err_wrap(err, "attach " STR_FMT, STR_ARG(interface->id));
-    }
-    note_attached(fabric, interface, vpc);
-    return 0;
-}
-
-static int adopt(struct fabric *fabric, const struct fabric_interface *interface, struct err *err)
-{
-    struct vpc *vpc;
-    int r = vpc_enter(fabric, interface, &vpc, err);
-
-    if (r == 0)
-        note_attached(fabric, interface, vpc);
-    return r;
-}
-
-static void end_later(struct fabric *fabric, const char *link)
-{
+    struct fabric *fabric = cookie;
     struct link_end *end = mem_alloc(sizeof *end);
 
     end->fd = link_socket();
-    snprintf(end->link, sizeof end->link, "%s", link);
+    end->index = index;
     pthread_mutex_lock(&fabric->reaper_lock);
     end->next = fabric->ending;
     fabric->ending = end;
@@ -278,63 +88,106 @@ static void end_later(struct fabric *fabric, const char *link)
     pthread_mutex_unlock(&fabric->reaper_lock);
 }
 
-static int detach(struct fabric *fabric, struct str id, struct err *err)
-{
-    struct attached *attached = map_remove(&fabric->interfaces, id);
-    struct vpc *vpc = attached ? attached->vpc : NULL;
-    int r;
+/* ---- whether rules can be ---- */
 
-    if (!attached)
-        return 0;
-    r = namespace_enter(vpc->fd, err);
-    if (r == 0)
-        r = link_down(attached->link, err);
-    if (r == 0)
-        end_later(fabric, attached->link);
-    free(attached->id);
-    free(attached);
-    if (--vpc->interfaces == 0)
-        return vpc_end(fabric, vpc, err);
-    return r;
+static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(thread, NULL, run, arg) != 0)
+        abort(); /* at the start, as when memory is out */
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static int remove_vpc(struct fabric *fabric, struct str id, struct err *err)
+/* All that a VPC's rules are made of, tried in a namespace that ends with this thread. */
+static void *probe_main(void *arg)
 {
-    struct vpc *vpc = map_get(&fabric->vpcs, id);
+    struct err *err = arg;
+    AUTO_NFT batch = NFT_BATCH_INIT;
 
-    if (vpc) {
-        for (struct map_slot *at = NULL; (at = map_next(&fabric->interfaces, at));) {
-            struct attached *attached = at->value;
-
-            if (attached->vpc != vpc)
-                continue;
-            map_remove(&fabric->interfaces, at->key);
-            free(attached->id);
-            free(attached);
-            at = NULL; /* removal moves slots: from the start again */
-        }
-        return vpc_end(fabric, vpc, err);
+    if (unshare(CLONE_NEWNET) < 0) {
+        err_os(err, errno, "make a network namespace");
+        return err;
     }
+    nft_begin(&batch, NFPROTO_INET, "haar_probe");
+    nft_table_add(&batch);
+    plan_base(&batch, (struct fabric_cidr){0xc6120000, 20});
+    if (nft_send(&batch, err) == 0)
+        return NULL;
+    err_wrap(err, "nf_tables");
+    return err;
+}
+
+int fabric_probe(struct err *err)
+{
+    pthread_t thread;
+    void *failed;
+
+    start_thread(&thread, probe_main, err);
+    pthread_join(thread, &failed);
+    return failed ? (err->number ? -err->number : -1) : 0;
+}
+
+static int open_network(struct fabric *fabric, const struct fabric_config *config)
+{
+    struct network *network = &fabric->network;
+    struct err why = ERR_INIT;
+
+    network->rules = !config->no_rules && fabric_probe(&why) == 0;
+    if (network->rules) {
+        network->hub = hub_new(config, network->home);
+        hub_status(network->hub, &fabric->status);
+    } else {
+        snprintf(fabric->status.reason, sizeof fabric->status.reason, "%.250s",
+                 config->no_rules ? "this host cannot filter packets" : why.text);
+        snprintf(fabric->status.internet_reason, sizeof fabric->status.internet_reason, "%s", fabric->status.reason);
+        log_warning("security groups are not enforced: %s", fabric->status.reason);
+    }
+    fabric->status.enforced = network->rules;
     return 0;
+}
+
+static int close_network(struct fabric *fabric, bool remove, struct err *err)
+{
+    struct network *network = &fabric->network;
+
+    if (network->hub)
+        hub_free(network->hub, remove);
+    network->hub = NULL;
+    network_free(network);
+    return remove ? fabric_remove_owner(str_of(network->owner), err) : 0;
 }
 
 /* ---- the threads ---- */
 
 static int serve(struct fabric *fabric, struct request *request)
 {
+    struct network *network = &fabric->network;
+
     switch (request->kind) {
+    case OPEN:
+        return open_network(fabric, request->config);
+    case DESCRIBE:
+        return network_describe(network, request->vpc, request->groups, request->group_count, request->err);
     case ATTACH:
-        return attach(fabric, request->interface, request->guest, request->err);
+        return network_attach(network, request->interface, request->guest, request->err);
     case ADOPT:
-        return adopt(fabric, request->interface, request->err);
+        return network_adopt(network, request->interface, request->err);
     case DETACH:
-        return detach(fabric, request->id, request->err);
+        return network_detach(network, request->id, request->err);
+    case SET_VPC:
+        return network_set_vpc(network, request->vpc, request->err);
+    case SET_GROUP:
+        return network_set_group(network, request->id, request->groups, request->err);
+    case SET_INTERFACE:
+        return network_set_interface(network, request->interface, request->err);
     case REMOVE_VPC:
-        return remove_vpc(fabric, request->id, request->err);
-    case CLOSE_AND_REMOVE:
-        return fabric_remove_owner(str_of(fabric->owner), request->err);
+        return network_remove_vpc(network, request->id, request->err);
     case CLOSE:
-        return 0;
+    case CLOSE_AND_REMOVE:
+        return close_network(fabric, request->kind == CLOSE_AND_REMOVE, request->err);
     }
     return 0;
 }
@@ -357,7 +210,7 @@ static void *fabric_main(void *arg)
         closing = request->kind == CLOSE || request->kind == CLOSE_AND_REMOVE;
         pthread_mutex_unlock(&fabric->lock);
         request->result = serve(fabric, request);
-        setns(fabric->home, CLONE_NEWNET);
+        setns(fabric->network.home, CLONE_NEWNET);
         pthread_mutex_lock(&fabric->lock);
         request->done = true;
         pthread_cond_broadcast(&fabric->answered);
@@ -383,7 +236,7 @@ static void *reaper_main(void *arg)
         fabric->ending = end->next;
         pthread_mutex_unlock(&fabric->reaper_lock);
         if (end->fd >= 0)
-            link_delete(end->link, end->fd);
+            link_delete(end->index, end->fd);
         fd_close(&end->fd);
         free(end);
         pthread_mutex_lock(&fabric->reaper_lock);
@@ -404,24 +257,29 @@ static int ask(struct fabric *fabric, struct request *request)
     return request->result;
 }
 
-static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
+static void fabric_free(struct fabric *fabric)
 {
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(thread, NULL, run, arg) != 0)
-        abort(); /* at the start, as when memory is out */
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_join(fabric->thread, NULL);
+    pthread_mutex_lock(&fabric->reaper_lock);
+    fabric->reaper_ends = true;
+    pthread_cond_signal(&fabric->reaper_asked);
+    pthread_mutex_unlock(&fabric->reaper_lock);
+    pthread_join(fabric->reaper, NULL);
+    fd_close(&fabric->network.home);
+    free(fabric);
 }
 
-struct fabric *fabric_new(struct str owner)
+struct fabric *fabric_new(const struct fabric_config *config)
 {
     struct fabric *fabric = mem_alloc(sizeof *fabric);
+    struct network *network = &fabric->network;
 
-    if (!str_to_z(owner, fabric->owner, sizeof fabric->owner))
+    if (!str_to_z(config->owner, network->owner, sizeof network->owner))
         abort(); /* owner ids are ours: 8 characters */
-    fabric->home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    snprintf(network->table, sizeof network->table, "haar_%s", network->owner);
+    network->home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    network->end_link = end_link_later;
+    network->cookie = fabric;
     fabric->last = &fabric->first;
     pthread_mutex_init(&fabric->lock, NULL);
     pthread_mutex_init(&fabric->reaper_lock, NULL);
@@ -430,7 +288,40 @@ struct fabric *fabric_new(struct str owner)
     pthread_cond_init(&fabric->reaper_asked, NULL);
     start_thread(&fabric->thread, fabric_main, fabric);
     start_thread(&fabric->reaper, reaper_main, fabric);
+    ask(fabric, &(struct request){.kind = OPEN, .config = config});
     return fabric;
+}
+
+void fabric_status(struct fabric *fabric, struct fabric_status *ret)
+{
+    *ret = fabric->status; /* as it was at the start: nothing changes it */
+}
+
+struct fabric_cidr fabric_public_pool(struct fabric *fabric)
+{
+    return fabric->status.public_pool;
+}
+
+int fabric_describe(struct fabric *fabric, const struct fabric_vpc *vpc, const struct fabric_group *groups,
+                    size_t group_count, struct err *err)
+{
+    return ask(fabric, &(struct request){
+                           .kind = DESCRIBE, .vpc = vpc, .groups = groups, .group_count = group_count, .err = err});
+}
+
+int fabric_set_vpc(struct fabric *fabric, const struct fabric_vpc *vpc, struct err *err)
+{
+    return ask(fabric, &(struct request){.kind = SET_VPC, .vpc = vpc, .err = err});
+}
+
+int fabric_set_group(struct fabric *fabric, struct str vpc_id, const struct fabric_group *group, struct err *err)
+{
+    return ask(fabric, &(struct request){.kind = SET_GROUP, .id = vpc_id, .groups = group, .err = err});
+}
+
+int fabric_set_interface(struct fabric *fabric, const struct fabric_interface *interface, struct err *err)
+{
+    return ask(fabric, &(struct request){.kind = SET_INTERFACE, .interface = interface, .err = err});
 }
 
 int fabric_attach(struct fabric *fabric, const struct fabric_interface *interface, int guest, struct err *err)
@@ -455,36 +346,20 @@ int fabric_vpc_remove(struct fabric *fabric, struct str vpc_id, struct err *err)
 
 int fabric_remove_owner(struct str owner, struct err *err)
 {
-    char prefix[64];
+    char prefix[64], name[16];
+    int r;
 
-    snprintf(prefix, sizeof prefix, "haar-" STR_FMT "-", STR_ARG(owner));
-    return namespace_remove_all(str_of(prefix), err);
+    if (!str_to_z(owner, name, sizeof name))
+        return err_plain(err, "'" STR_FMT "' is no owner", STR_ARG(str_first(owner, 32)));
+    r = hub_remove_owner(name, err);
+    snprintf(prefix, sizeof prefix, "haar-%s-", name);
+    return namespace_remove_all(str_of(prefix), err) < 0 ? -1 : r;
 }
 
 int fabric_close(struct fabric *fabric, bool remove_all, struct err *err)
 {
     int r = ask(fabric, &(struct request){.kind = remove_all ? CLOSE_AND_REMOVE : CLOSE, .err = err});
 
-    pthread_join(fabric->thread, NULL);
-    pthread_mutex_lock(&fabric->reaper_lock);
-    fabric->reaper_ends = true;
-    pthread_cond_signal(&fabric->reaper_asked);
-    pthread_mutex_unlock(&fabric->reaper_lock);
-    pthread_join(fabric->reaper, NULL);
-    for (struct map_slot *at = NULL; (at = map_next(&fabric->interfaces, at));) {
-        free(((struct attached *)at->value)->id);
-        free(at->value);
-    }
-    for (struct map_slot *at = NULL; (at = map_next(&fabric->vpcs, at));) {
-        struct vpc *vpc = at->value;
-
-        close(vpc->fd);
-        free(vpc->id);
-        free(vpc);
-    }
-    map_free(&fabric->interfaces);
-    map_free(&fabric->vpcs);
-    fd_close(&fabric->home);
-    free(fabric);
+    fabric_free(fabric);
     return r;
 }

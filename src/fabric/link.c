@@ -1,10 +1,16 @@
 #include "fabric/link.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 #include <errno.h>
+#include <linux/ethtool.h>
 #include <linux/neighbour.h>
+#include <linux/sockios.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum { MTU = 9001 };
@@ -18,33 +24,32 @@ void link_name(struct str id, char name[IFNAMSIZ])
     snprintf(name, IFNAMSIZ, "e" STR_FMT, STR_ARG(str_skip(id, id.len > 14 ? id.len - 14 : 0)));
 }
 
-static void put_pair(struct netlink *nl, const struct fabric_interface *interface, const char *link, unsigned index,
-                     int guest)
+static void put_end(struct nlmsghdr *head, const char *name, const uint8_t mac[6], unsigned mtu)
 {
-    struct nlmsghdr *head = netlink_message(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "make the interface's link", 0);
-    struct ifinfomsg *info = mnl_nlmsg_put_extra_header(head, sizeof *info);
-    struct nlattr *link_info, *data, *peer;
-    char name[IFNAMSIZ];
-
-    info->ifi_index = (int)index;
-    mnl_attr_put_strz(head, IFLA_IFNAME, link);
-    mnl_attr_put(head, IFLA_ADDRESS, 6, router_mac);
-    mnl_attr_put_u32(head, IFLA_MTU, MTU);
+    mnl_attr_put_strz(head, IFLA_IFNAME, name);
+    mnl_attr_put(head, IFLA_ADDRESS, 6, mac);
+    mnl_attr_put_u32(head, IFLA_MTU, mtu);
     mnl_attr_put_u32(head, IFLA_NUM_TX_QUEUES, 1);
     mnl_attr_put_u32(head, IFLA_NUM_RX_QUEUES, 1);
+}
+
+void link_put_pair(struct netlink *nl, const struct link_pair *pair, int tolerated)
+{
+    struct nlmsghdr *head = netlink_message(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "make the interface's link",
+                                            tolerated);
+    struct ifinfomsg *info = mnl_nlmsg_put_extra_header(head, sizeof *info);
+    struct nlattr *link_info, *data, *peer;
+
+    info->ifi_index = (int)pair->index;
+    put_end(head, pair->name, pair->mac, pair->mtu);
     link_info = mnl_attr_nest_start(head, IFLA_LINKINFO);
     mnl_attr_put_strz(head, IFLA_INFO_KIND, "veth");
     data = mnl_attr_nest_start(head, IFLA_INFO_DATA);
     peer = mnl_attr_nest_start(head, VETH_INFO_PEER);
     info = mnl_nlmsg_put_extra_header(head, sizeof *info); /* not up: the kernel refuses a peer that is */
-    info->ifi_index = (int)(2 + interface->device_index);
-    snprintf(name, sizeof name, "eth%u", interface->device_index);
-    mnl_attr_put_strz(head, IFLA_IFNAME, name);
-    mnl_attr_put(head, IFLA_ADDRESS, 6, interface->mac);
-    mnl_attr_put_u32(head, IFLA_MTU, MTU);
-    mnl_attr_put_u32(head, IFLA_NUM_TX_QUEUES, 1);
-    mnl_attr_put_u32(head, IFLA_NUM_RX_QUEUES, 1);
-    mnl_attr_put_u32(head, IFLA_NET_NS_FD, (uint32_t)guest);
+    info->ifi_index = (int)pair->peer_index;
+    put_end(head, pair->peer_name, pair->peer_mac, pair->mtu);
+    mnl_attr_put_u32(head, IFLA_NET_NS_FD, (uint32_t)pair->peer);
     mnl_attr_nest_end(head, peer);
     mnl_attr_nest_end(head, data);
     mnl_attr_nest_end(head, link_info);
@@ -65,23 +70,47 @@ static void put_proxy_delay(struct netlink *nl, unsigned index)
     mnl_attr_nest_end(head, parameters);
 }
 
+void link_put_address(struct netlink *nl, unsigned index, uint32_t address, uint32_t gateway, const uint8_t mac[6])
+{
+    struct netlink_route route = {.type = RTN_UNICAST, .to = address, .prefix = 32, .source = gateway, .index = index};
+
+    netlink_route_replace(nl, &route);
+    netlink_neighbour(nl, index, address, mac);
+}
+
+void link_drop_address(struct netlink *nl, unsigned index, uint32_t address)
+{
+    netlink_route_delete(nl, &(struct netlink_route){.to = address, .prefix = 32});
+    netlink_neighbour_delete(nl, index, address);
+}
+
 int link_router_end(const char *owner, const struct fabric_interface *interface, const char *link, unsigned index,
                     int guest, struct err *err)
 {
-    struct netlink_route route = {
-        .type = RTN_UNICAST, .to = interface->address, .prefix = 32, .source = interface->gateway, .index = index};
+    char alias[128], peer_name[IFNAMSIZ];
+    struct link_pair pair = {.name = link,
+                             .peer_name = peer_name,
+                             .index = index,
+                             .peer_index = 2 + interface->device_index,
+                             .mac = router_mac,
+                             .peer_mac = interface->mac,
+                             .mtu = MTU,
+                             .peer = guest};
     struct netlink nl;
-    char alias[128];
+    int r = 0;
 
+    snprintf(peer_name, sizeof peer_name, "eth%u", interface->device_index);
     snprintf(alias, sizeof alias, "haar:%s:" STR_FMT, owner, STR_ARG(interface->id));
     netlink_begin(&nl);
-    put_pair(&nl, interface, link, index, guest);
+    link_put_pair(&nl, &pair, 0);
     put_proxy_delay(&nl, index);
     netlink_address(&nl, LINK_LOOPBACK, interface->gateway, 32, EEXIST);
     netlink_link_up(&nl, index, alias, "bring the router's end up");
-    netlink_route(&nl, &route, 0);
-    netlink_neighbour(&nl, index, interface->address, interface->mac);
-    return netlink_send(&nl, err);
+    for (size_t i = 0; i < interface->address_count && r == 0; i++) {
+        link_put_address(&nl, index, interface->addresses[i].private, interface->gateway, interface->mac);
+        r = netlink_make_room(&nl, err);
+    }
+    return r == 0 ? netlink_send(&nl, err) : r;
 }
 
 int link_guest_end(const struct fabric_interface *interface, struct err *err)
@@ -89,18 +118,22 @@ int link_guest_end(const struct fabric_interface *interface, struct err *err)
     struct netlink_route route = {.type = RTN_UNICAST, .gateway = interface->gateway};
     unsigned index = 2 + interface->device_index;
     struct netlink nl;
+    int r = 0;
 
     netlink_begin(&nl);
-    netlink_address(&nl, index, interface->address, interface->prefix, 0);
+    for (size_t i = 0; i < interface->address_count && r == 0; i++) {
+        netlink_address(&nl, index, interface->addresses[i].private, interface->prefix, 0);
+        r = netlink_make_room(&nl, err);
+    }
     netlink_link_up(&nl, index, NULL, "bring the guest's end up");
     netlink_neighbour(&nl, index, interface->gateway,
                       router_mac); /* pinned: it costs no place in the shared ARP table */
     if (interface->device_index == 0)
         netlink_route(&nl, &route, 0);
-    return netlink_send(&nl, err);
+    return r == 0 ? netlink_send(&nl, err) : r;
 }
 
-void link_delete(const char *link, int fd)
+void link_delete(unsigned index, int fd)
 {
     struct netlink nl;
     struct nlmsghdr *head;
@@ -111,9 +144,9 @@ void link_delete(const char *link, int fd)
     head = netlink_message(&nl, RTM_DELLINK, NLM_F_ACK, "delete the link", ENODEV);
     info = mnl_nlmsg_put_extra_header(head, sizeof *info);
     info->ifi_family = AF_UNSPEC;
-    mnl_attr_put_strz(head, IFLA_IFNAME, link);
+    info->ifi_index = (int)index;
     if (send(fd, head, head->nlmsg_len, 0) < 0 || recv(fd, answer, sizeof answer, 0) < 0)
-        log_warning("fabric: delete link %s: %s", link, strerror(errno));
+        log_warning("fabric: delete link %u: %s", index, strerror(errno));
 }
 
 int link_socket(void)
@@ -133,4 +166,33 @@ int link_down(const char *link, struct err *err)
     info->ifi_change = IFF_UP;
     mnl_attr_put_strz(head, IFLA_IFNAME, link);
     return netlink_send(&nl, err);
+}
+
+void link_put_down(struct netlink *nl, unsigned index)
+{
+    struct nlmsghdr *head = netlink_message(nl, RTM_NEWLINK, 0, "take the link down", ENODEV);
+    struct ifinfomsg *info = mnl_nlmsg_put_extra_header(head, sizeof *info);
+
+    info->ifi_index = (int)index;
+    info->ifi_change = IFF_UP;
+}
+
+void link_put_name(struct netlink *nl, unsigned index, const char *name)
+{
+    struct nlmsghdr *head = netlink_message(nl, RTM_NEWLINK, 0, "rename the link", ENODEV);
+    struct ifinfomsg *info = mnl_nlmsg_put_extra_header(head, sizeof *info);
+
+    info->ifi_index = (int)index;
+    mnl_attr_put_strz(head, IFLA_IFNAME, name);
+}
+
+void link_settle(const char *link)
+{
+    struct ethtool_value question = {.cmd = ETHTOOL_GLINK};
+    struct ifreq request = {.ifr_data = (char *)&question};
+    AUTO_FD fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    snprintf(request.ifr_name, IFNAMSIZ, "%s", link);
+    if (fd >= 0)
+        ioctl(fd, SIOCETHTOOL, &request);
 }

@@ -1,5 +1,6 @@
 #include "fabric/namespace.h"
 #include "base/fd.h"
+#include "base/mem.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -123,4 +124,32 @@ int namespace_set(const char *path, const char *value, struct err *err)
     if (fd < 0 || fd_write_all(fd, value, strlen(value)) < 0)
         return err_os(err, errno, "set %s", full);
     return 0;
+}
+
+/* Before any link is made: `default` is what links inherit. */
+static const struct {
+    const char *path, *value;
+} settings[] = {
+    {"ipv4/ip_forward", "1"},
+    {"ipv6/conf/all/forwarding", "1"},
+    {"ipv4/conf/all/rp_filter", "0"},
+    {"ipv4/conf/default/rp_filter", "0"},
+    {"ipv4/conf/all/send_redirects", "0"},
+    {"ipv4/conf/default/send_redirects", "0"},
+    {"ipv4/conf/default/proxy_arp", "1"},
+    {"ipv6/conf/default/accept_dad", "0"},
+    {"ipv6/conf/default/accept_ra", "0"},
+    {"ipv6/conf/default/addr_gen_mode", "1"},
+    {"netfilter/nf_conntrack_acct", "1"},
+    {"netfilter/nf_conntrack_timestamp", "1"},
+    {"netfilter/nf_conntrack_tcp_loose", "0"},
+};
+
+int namespace_furnish(struct err *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(settings) && r == 0; i++)
+        r = namespace_set(settings[i].path, settings[i].value, err);
+    return r;
 }

@@ -19,3 +19,6 @@ int namespace_remove_all(struct str prefix, struct err *err);
 
 /* Writes into /proc/sys/net of the namespace that the thread is in. */
 int namespace_set(const char *path, const char *value, struct err *err);
+
+/* A new namespace, which the thread is in, as a router: its settings before any link is made. */
+int namespace_furnish(struct err *err);

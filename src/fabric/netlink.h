@@ -46,5 +46,21 @@ struct netlink_route {
     unsigned prefix;
     uint32_t gateway, source; /* 0: none */
     unsigned index;           /* 0: none */
+    bool onlink;              /* the gateway needs no route of its own */
+    unsigned table;           /* 0: main */
 };
 void netlink_route(struct netlink *nl, const struct netlink_route *route, int tolerated);
+void netlink_route_replace(struct netlink *nl, const struct netlink_route *route);
+void netlink_route_delete(struct netlink *nl, const struct netlink_route *route); /* none: fine */
+
+/* Looks in `table`, 0: drops silently; what has `mark`, 0: everything. There already: fine. */
+void netlink_rule(struct netlink *nl, unsigned priority, uint32_t mark, unsigned table);
+void netlink_rule_delete(struct netlink *nl, unsigned priority); /* none: fine */
+
+void netlink_neighbour_delete(struct netlink *nl, unsigned index, uint32_t address);
+
+/* Sends and begins anew when there is no room for some more messages. */
+int netlink_make_room(struct netlink *nl, struct err *err);
+
+/* Asks for a list (RTM_GETROUTE, RTM_GETRULE; IPv4) and tells each message of it. */
+int netlink_list(uint16_t type, void (*each)(void *cookie, const struct nlmsghdr *head), void *cookie, struct err *err);

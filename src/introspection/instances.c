@@ -65,6 +65,17 @@ static void put_instance(struct listing *listing, struct tx *tx, const struct ec
     put_time(json, "launchTime", instance->launch_time);
 }
 
+/* Why, or of what, filtering is not whole. Network ACLs are records yet. */
+static struct str degraded_reason(struct listing *listing, const struct fabric_status *status)
+{
+    if (status->enforced)
+        return S("network ACLs are not enforced yet");
+    if (listing->own->backend.driver)
+        return str_of(status->reason);
+    return arena_printf(listing->request->arena, "there are no machines: " STR_FMT,
+                        STR_ARG(listing->own->engine->backend_reason));
+}
+
 /* A backend that has no machines has no networks either; of the native one, a VPC's is a network namespace. */
 static void put_network(struct listing *listing, struct tx *tx, const struct ec2_instance *instance)
 {
@@ -72,6 +83,7 @@ static void put_network(struct listing *listing, struct tx *tx, const struct ec2
     struct introspection *own = listing->own;
     struct json_writer *json = &listing->json;
     struct str none = {0}, network = none;
+    struct fabric_status *status = arena_new(listing->request->arena, struct fabric_status);
     bool real = own->backend.driver && own->backend.driver->capabilities & WORKLOAD_OWN_ADDRESS;
 
     if (eni && real)
@@ -83,12 +95,11 @@ static void put_network(struct listing *listing, struct tx *tx, const struct ec2
     json_put_str(json, "privateIp", eni ? eni->private_ip_address : none);
     json_put_str(json, "backingNetwork", network);
     json_put_str(json, "isolationBackend", real ? S("network-namespace") : S("none"));
-    json_put_str(json, "securityGroupEnforcement", S("none"));
-    json_put_bool(json, "enforcementActive", false);
-    json_put_str(json, "degradedReason",
-                 real ? S("security groups are not enforced yet")
-                      : arena_printf(listing->request->arena, "there are no machines: " STR_FMT,
-                                     STR_ARG(own->engine->backend_reason)));
+    if (own->backend.driver && own->backend.driver->network_status)
+        own->backend.driver->network_status(own->backend.cookie, status);
+    json_put_str(json, "securityGroupEnforcement", status->enforced ? S("nftables") : S("none"));
+    json_put_bool(json, "enforcementActive", status->enforced);
+    json_put_str(json, "degradedReason", degraded_reason(listing, status));
 }
 
 static void list_world(void *cookie, struct tx *tx)

@@ -295,7 +295,8 @@ static void start_ensure(struct machine *machine, struct tx *tx, const struct ec
     machine->reboots = instance->reboots_asked.value;
     machine->ready = machine->booted = machine->ended = false;
     machine->err = ERR_INIT;
-    machine->r = spec_of_instance(tx, &machine->arena, instance, machine->all->image, &machine->spec, &machine->err);
+    machine->r = spec_of_instance(tx, &machine->arena, instance, machine->all->image,
+                                  store_last(machine->all->engine->store), &machine->spec, &machine->err);
     if (machine->r < 0) {
         struct err err = machine->err;
         machine->all->jobs++;
@@ -338,11 +339,17 @@ static bool apply_end(struct machine *machine, struct tx *tx, const struct ec2_i
     return true;
 }
 
-/* A machine that is about to start gets its public address first, so that its interface never is without. */
+/*
+ * A machine that is about to start gets its public address first, so that its interface never is without. The instance is
+ * edited too, unchanged: that brings it back here when the address is durable.
+ */
 static bool give_address(struct machine *machine, struct tx *tx, const struct ec2_instance *instance)
 {
-    return instance_state_of(instance) == INSTANCE_PENDING && machine->generation != instance->generation.value &&
-           public_address_on_start(machine->all->engine, tx, tx_arena(tx), instance->instance_id);
+    if (instance_state_of(instance) != INSTANCE_PENDING || machine->generation == instance->generation.value ||
+        !public_address_on_start(machine->all->engine, tx, tx_arena(tx), instance->instance_id))
+        return false;
+    tx_edit(tx, EC2_INSTANCE, instance->instance_id);
+    return true;
 }
 
 /* The record against the machine: at most one job comes of it. */

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -70,9 +71,10 @@ static void adopt_links(struct native *native, struct machine *machine)
 {
     for (unsigned i = 0; i < machine->record.interface_count; i++) {
         struct fabric_interface interface;
+        struct str groups[FABRIC_GROUPS];
         struct err err = ERR_INIT;
 
-        machine_fabric_interface(&machine->record.interfaces[i], &interface);
+        machine_fabric_interface(&machine->record.interfaces[i], groups, &interface);
         if (fabric_adopt(native->fabric, &interface, &err) < 0)
             log_warning("%s: %s", machine->id, err.text);
     }
@@ -84,11 +86,15 @@ static bool read_record(const char *run, struct machine_record *record)
     char path[MONITOR_PATH + 16];
 
     snprintf(path, sizeof path, "%s/record", run);
-    if (file_read(AT_FDCWD, path, &text, sizeof *record, &ERR_INIT) < 0 || text.len != sizeof *record)
+    if (file_read(AT_FDCWD, path, &text, sizeof *record, &ERR_INIT) < 0 || text.len > sizeof *record ||
+        text.len < offsetof(struct machine_record, interfaces))
         return false;
-    memcpy(record, text.p, sizeof *record);
-    return memcmp(record->magic, "haarmach", 8) == 0 && record->config.version == MONITOR_VERSION &&
-           record->interface_count <= MACHINE_INTERFACES;
+    memset(record, 0, sizeof *record);
+    memcpy(record, text.p, text.len);
+    return memcmp(record->magic, MACHINE_MAGIC, 8) == 0 && record->config.version == MONITOR_VERSION &&
+           record->interface_count <= MACHINE_INTERFACES &&
+           text.len ==
+               offsetof(struct machine_record, interfaces) + record->interface_count * sizeof record->interfaces[0];
 }
 
 /* How one ended while no server was there. False: it did not end by itself, or nobody saw it. */

@@ -44,16 +44,24 @@ void machine_console_path(const struct native *native, struct str id, char path[
     snprintf(path, MONITOR_PATH, "%s/machines/" STR_FMT "/console", native->state_dir, STR_ARG(id));
 }
 
-void machine_fabric_interface(const struct machine_interface *from, struct fabric_interface *to)
+void machine_fabric_interface(const struct machine_interface *from, struct str groups[FABRIC_GROUPS],
+                              struct fabric_interface *to)
 {
+    for (unsigned i = 0; i < from->group_count; i++)
+        groups[i] = str_of(from->groups[i]);
     *to = (struct fabric_interface){
         .id = str_of(from->id),
         .vpc_id = str_of(from->vpc_id),
-        .vpc_cidr = str_of(from->vpc_cidr),
-        .address = from->address,
+        .subnet_id = str_of(from->subnet_id),
+        .vpc_cidr = from->vpc_cidr,
+        .addresses = from->addresses,
+        .address_count = from->address_count,
+        .groups = groups,
+        .group_count = from->group_count,
         .gateway = from->gateway,
         .prefix = from->prefix,
         .device_index = from->device_index,
+        .source_dest_check = from->source_dest_check,
     };
     memcpy(to->mac, from->mac, sizeof to->mac);
 }
@@ -313,28 +321,51 @@ int machine_say(const struct machine *machine, uint32_t kind, int number, int fd
     return 0;
 }
 
-static int attach_all(struct native *native, const struct machine *machine, int net, struct err *err)
+/* It may have changed between our look at it and its attachment. */
+static int follow_change(struct native *native, struct machine *machine, unsigned i,
+                         const struct machine_interface *before, struct err *err)
+{
+    struct fabric_interface interface;
+    struct str groups[FABRIC_GROUPS];
+    struct machine_interface now;
+
+    pthread_mutex_lock(&native->lock);
+    now = machine->record.interfaces[i];
+    pthread_mutex_unlock(&native->lock);
+    if (memcmp(&now, before, sizeof now) == 0)
+        return 0;
+    machine_fabric_interface(&now, groups, &interface);
+    return fabric_set_interface(native->fabric, &interface, err);
+}
+
+static int attach_all(struct native *native, struct machine *machine, int net, struct err *err)
 {
     int r = 0;
 
     for (unsigned i = 0; i < machine->record.interface_count && r == 0; i++) {
+        struct machine_interface from;
         struct fabric_interface interface;
+        struct str groups[FABRIC_GROUPS];
 
-        machine_fabric_interface(&machine->record.interfaces[i], &interface);
+        pthread_mutex_lock(&native->lock);
+        from = machine->record.interfaces[i];
+        pthread_mutex_unlock(&native->lock);
+        machine_fabric_interface(&from, groups, &interface);
         r = fabric_attach(native->fabric, &interface, net, err);
+        if (r == 0)
+            r = follow_change(native, machine, i, &from, err);
     }
     return r;
 }
 
-static int keep_record(const struct machine *machine, struct err *err)
+int machine_keep_record(const struct machine_record *record, struct err *err)
 {
+    size_t size = offsetof(struct machine_record, interfaces) + record->interface_count * sizeof record->interfaces[0];
     char path[MONITOR_PATH + 16];
-    int r = dir_make(machine->record.config.run, 0700, err);
+    int r = dir_make(record->config.run, 0700, err);
 
-    snprintf(path, sizeof path, "%s/record", machine->record.config.run);
-    if (r == 0)
-        r = file_write(AT_FDCWD, path, (struct str){(const char *)&machine->record, sizeof machine->record}, 0600, err);
-    return r;
+    snprintf(path, sizeof path, "%s/record", record->config.run);
+    return r == 0 ? file_write_atomic(AT_FDCWD, path, (struct str){(const char *)record, size}, 0600, err) : r;
 }
 
 /* A volatile overlay leaves a mark that keeps the kernel from mounting it again: what it warns of is ours to decide. */
@@ -388,7 +419,7 @@ int machine_launch(struct native *native, struct machine *machine, struct err *e
     int r = cgroups_name(&native->cgroups, str_of(machine->id), &machine->record.config, err);
 
     if (r == 0)
-        r = keep_record(machine, err);
+        r = machine_keep_record(&machine->record, err);
     if (r == 0)
         r = cgroups_make(&native->cgroups, str_of(machine->id), &machine->record.limits, err);
     if (r == 0)

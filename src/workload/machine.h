@@ -14,19 +14,27 @@
 
 #include <pthread.h>
 
+#define MACHINE_MAGIC "haarmac2" /* of a record: its shape */
+
 enum { MACHINE_INTERFACES = 15, MACHINE_ID = 64 };
 
-/* What it takes to start a machine, and to take one apart later: kept in its run folder as bytes. */
+/* What it takes to start a machine, and to take one apart later: kept in its run folder as bytes, up to its last
+ * interface. The interfaces change while it runs: read and written under the lock. */
 struct machine_record {
     char magic[8];
     struct monitor_config config;
     struct cgroup_limits limits;
     unsigned interface_count;
     struct machine_interface {
-        char id[32], vpc_id[32], vpc_cidr[24];
+        char id[32], vpc_id[32], subnet_id[32];
+        struct fabric_cidr vpc_cidr;
         uint8_t mac[6];
-        uint32_t address, gateway;
+        bool source_dest_check;
+        uint32_t gateway;
         unsigned prefix, device_index;
+        unsigned address_count, group_count;
+        struct fabric_address addresses[FABRIC_ADDRESSES];
+        char groups[FABRIC_GROUPS][32];
     } interfaces[MACHINE_INTERFACES];
 };
 
@@ -72,10 +80,15 @@ struct native {
     bool unmapped; /* machines run without a user namespace of their own */
 };
 
-void machine_fabric_interface(const struct machine_interface *from, struct fabric_interface *to);
+/* A view of one of a record's interfaces; `groups` holds the views of its groups' ids. */
+void machine_fabric_interface(const struct machine_interface *from, struct str groups[FABRIC_GROUPS],
+                              struct fabric_interface *to);
 
 /* spec.c */
 int machine_check_spec(const struct workload_spec *spec, struct err *err);
+int machine_check_interface(const struct workload_interface *interface, struct err *err);
+void machine_fill_interface(const struct workload_interface *from, struct machine_interface *to);
+int machine_describe(struct native *native, const struct workload_interface *interface, struct err *err);
 int machine_fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
                         struct err *err);
 int machine_fill_image(const struct native *native, struct monitor_config *config, struct str name, struct err *err);
@@ -87,6 +100,8 @@ void machine_run_path(const struct native *native, struct str id, char path[MONI
 void machine_disk_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
 void machine_console_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
 int machine_say(const struct machine *machine, uint32_t kind, int number, int fd, struct err *err);
+
+int machine_keep_record(const struct machine_record *record, struct err *err);
 
 /* What a machine has beside its disk: links, cgroups, run folder. What fails is logged. */
 void machine_clean(struct native *native, struct machine *machine);

@@ -146,7 +146,10 @@ static int native_ensure(void *cookie, const struct workload_spec *spec, struct 
     pthread_mutex_unlock(&native->lock);
     if (runs)
         return 0;
-    r = machine_fill_record(native, machine, spec, err);
+    for (size_t i = 0; i < spec->interface_count && r == 0; i++)
+        r = machine_describe(native, &spec->interfaces[i], err);
+    if (r == 0)
+        r = machine_fill_record(native, machine, spec, err);
     if (r == 0)
         r = machine_new_disk(native, machine, spec, err);
     return r == 0 ? start(native, machine, err) : r;
@@ -348,6 +351,79 @@ static int native_exec(void *cookie, struct str id, const struct workload_exec *
     return 0;
 }
 
+/* ---- the network ---- */
+
+static int native_set_vpc(void *cookie, const struct fabric_vpc *vpc, struct err *err)
+{
+    return fabric_set_vpc(((struct native *)cookie)->fabric, vpc, err);
+}
+
+static int native_set_group(void *cookie, struct str vpc_id, const struct fabric_group *group, struct err *err)
+{
+    return fabric_set_group(((struct native *)cookie)->fabric, vpc_id, group, err);
+}
+
+static int native_remove_vpc(void *cookie, struct str vpc_id, struct err *err)
+{
+    return fabric_vpc_remove(((struct native *)cookie)->fabric, vpc_id, err);
+}
+
+static void native_network_status(void *cookie, struct fabric_status *ret)
+{
+    fabric_status(((struct native *)cookie)->fabric, ret);
+}
+
+static struct machine_interface *find_interface(struct machine_record *record, struct str id)
+{
+    for (unsigned i = 0; i < record->interface_count; i++) {
+        if (str_equal(str_of(record->interfaces[i].id), id))
+            return &record->interfaces[i];
+    }
+    return NULL;
+}
+
+/* In the record of the machine that has it: a reboot and the next server read it there. */
+static bool change_record(struct native *native, const struct machine_interface *to, struct machine_record *ret)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&native->lock);
+    for (struct map_slot *at = NULL; !found && (at = map_next(&native->machines, at));) {
+        struct machine *machine = at->value;
+        struct machine_interface *interface = find_interface(&machine->record, str_of(to->id));
+
+        if (!interface || machine->state == MACHINE_STOPPED)
+            continue;
+        *interface = *to;
+        *ret = machine->record;
+        found = true;
+    }
+    pthread_mutex_unlock(&native->lock);
+    return found;
+}
+
+static int native_set_interface(void *cookie, const struct workload_interface *to, struct err *err)
+{
+    struct native *native = cookie;
+    struct fabric_interface interface;
+    struct machine_interface kept;
+    struct machine_record record;
+    struct str groups[FABRIC_GROUPS];
+    int r = machine_check_interface(to, err);
+
+    if (r < 0)
+        return r;
+    machine_fill_interface(to, &kept);
+    if (!change_record(native, &kept, &record))
+        return 0;
+    r = machine_keep_record(&record, err);
+    if (r == 0)
+        r = machine_describe(native, to, err);
+    machine_fabric_interface(&kept, groups, &interface);
+    interface.version = to->version;
+    return r == 0 ? fabric_set_interface(native->fabric, &interface, err) : r;
+}
+
 /* ---- the end ---- */
 
 /* All at once: each dies by itself while we wait for the first. */
@@ -437,6 +513,11 @@ static const struct workload_driver driver = {
     .observe = native_observe,
     .console = native_console,
     .exec = native_exec,
+    .set_vpc = native_set_vpc,
+    .set_group = native_set_group,
+    .set_interface = native_set_interface,
+    .remove_vpc = native_remove_vpc,
+    .network_status = native_network_status,
     .close = native_close,
 };
 
@@ -503,7 +584,20 @@ static void *warm_main(void *arg)
     return NULL;
 }
 
-static int open_parts(struct native *native, struct err *err)
+static struct fabric *open_fabric(const struct native *native, const struct workload_native_config *config)
+{
+    struct fabric_config fabric = {.owner = str_of(native->owner),
+                                   .state_dir = str_of(native->state_dir),
+                                   .internet = config->internet,
+                                   .public_pool = config->public_pool,
+                                   .allowed_hosts = config->allowed_hosts,
+                                   .allowed_host_count = config->allowed_host_count,
+                                   .no_rules = config->no_rules};
+
+    return fabric_new(&fabric);
+}
+
+static int open_parts(struct native *native, const struct workload_native_config *config, struct err *err)
 {
     int r = make_folders(native, err);
 
@@ -516,7 +610,7 @@ static int open_parts(struct native *native, struct err *err)
     if (native->cgroups.missing[0])
         log_warning("machines run without limits for %s: this host has no such cgroup controller",
                     native->cgroups.missing);
-    native->fabric = fabric_new(str_of(native->owner));
+    native->fabric = open_fabric(native, config);
     r = adopt_all(native, err);
     if (r == 0)
         r = watch_start(native, err);
@@ -547,7 +641,7 @@ int workload_native_new(const struct workload_native_config *config, struct work
         !str_to_z(config->run_dir, native->run_dir, sizeof native->run_dir))
         r = err_plain(err, "owner or folder names are too long");
     else
-        r = open_parts(native, err);
+        r = open_parts(native, config, err);
     if (r < 0) {
         if (native->fabric)
             fabric_close(native->fabric, false, &ERR_INIT);

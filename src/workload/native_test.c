@@ -132,7 +132,15 @@ struct machine_wish {
 static int boot(struct machine_wish wish, struct err *err)
 {
     char eni[32];
+    static const struct fabric_rule everything[] = {
+        {.protocol = FABRIC_ANY, .from = FABRIC_ANY, .to = FABRIC_ANY},
+        {.protocol = FABRIC_ANY, .from = FABRIC_ANY, .to = FABRIC_ANY, .egress = true},
+    };
+    static const struct fabric_group open_group = {.id = {"sg-0000000000000open", 20}, .rules = everything, .count = 2};
     struct workload_interface interface = {
+        .groups = &open_group,
+        .group_count = 1,
+        .source_dest_check = true,
         .vpc_id = str_of(wish.vpc ? wish.vpc : "vpc-0000000000000test"),
         .vpc_cidr = wish.cidr ? str_of(wish.cidr) : S("10.9.0.0/16"),
         .mac = {0x0a, 0x00, 0x0a, 0x09, (uint8_t)(wish.host >> 8), (uint8_t)wish.host},

@@ -2,6 +2,9 @@
 #include "workload/machine.h"
 #include "image/image.h"
 
+#include <arpa/inet.h>
+#include <string.h>
+
 enum { PROCESSES = 8192 };
 
 /* The "Here be lions" part of the id space that systemd's documentation leaves free: 0x70000000 on, 4,095 machines. */
@@ -25,29 +28,75 @@ int machine_check_spec(const struct workload_spec *spec, struct err *err)
     if (spec->interface_count > MACHINE_INTERFACES)
         return err_plain(err, "a machine has at most %d interfaces", MACHINE_INTERFACES);
     for (size_t i = 0; i < spec->interface_count; i++) {
-        if (!valid_name(spec->interfaces[i].id) || !valid_name(spec->interfaces[i].vpc_id) ||
-            spec->interfaces[i].vpc_cidr.len >= 24 || spec->interfaces[i].prefix > 32)
-            return err_plain(err, "interface %zu of " STR_FMT " is malformed", i, STR_ARG(spec->id));
+        if (machine_check_interface(&spec->interfaces[i], err) < 0)
+            return err_wrap(err, "interface %zu of " STR_FMT, i, STR_ARG(spec->id));
     }
     return 0;
+}
+
+static bool parse_cidr(struct str text, struct fabric_cidr *ret)
+{
+    struct str address = str_cut(&text, '/');
+    struct in_addr in;
+    int64_t prefix;
+    char z[32];
+
+    if (!str_to_z(address, z, sizeof z) || inet_pton(AF_INET, z, &in) != 1 || !text.p || !str_to_int(text, &prefix) ||
+        prefix < 0 || prefix > 32)
+        return false;
+    *ret = (struct fabric_cidr){ntohl(in.s_addr), (unsigned)prefix};
+    return true;
+}
+
+int machine_check_interface(const struct workload_interface *interface, struct err *err)
+{
+    struct fabric_cidr cidr;
+    bool names = valid_name(interface->id) && valid_name(interface->vpc_id) &&
+                 (interface->subnet_id.len == 0 || valid_name(interface->subnet_id));
+
+    for (size_t i = 0; i < interface->group_count && i < FABRIC_GROUPS; i++)
+        names = names && valid_name(interface->groups[i].id);
+    if (!parse_cidr(interface->vpc_cidr, &cidr))
+        return err_plain(err, "'" STR_FMT "' is no CIDR", STR_ARG(str_first(interface->vpc_cidr, 100)));
+    if (!names || interface->prefix > 32 || interface->address_count > FABRIC_ADDRESSES ||
+        interface->group_count > FABRIC_GROUPS)
+        return err_plain(err, "it is malformed");
+    return 0;
+}
+
+void machine_fill_interface(const struct workload_interface *from, struct machine_interface *to)
+{
+    const struct fabric_address alone = {from->address, 0};
+
+    *to = (struct machine_interface){.source_dest_check = from->source_dest_check,
+                                     .gateway = from->gateway,
+                                     .prefix = from->prefix,
+                                     .device_index = from->device_index,
+                                     .address_count = from->address_count ? (unsigned)from->address_count : 1,
+                                     .group_count = (unsigned)from->group_count};
+    str_to_z(from->id, to->id, sizeof to->id);
+    str_to_z(from->vpc_id, to->vpc_id, sizeof to->vpc_id);
+    str_to_z(from->subnet_id, to->subnet_id, sizeof to->subnet_id);
+    parse_cidr(from->vpc_cidr, &to->vpc_cidr);
+    memcpy(to->mac, from->mac, sizeof to->mac);
+    memcpy(to->addresses, from->address_count ? from->addresses : &alone, to->address_count * sizeof alone);
+    for (size_t i = 0; i < from->group_count; i++)
+        str_to_z(from->groups[i].id, to->groups[i], sizeof to->groups[i]);
+}
+
+int machine_describe(struct native *native, const struct workload_interface *interface, struct err *err)
+{
+    const struct fabric_vpc named = {.id = interface->vpc_id};
+
+    return fabric_describe(native->fabric, interface->vpc ? interface->vpc : &named, interface->groups,
+                           interface->group_count, err);
 }
 
 static void fill_interfaces(struct machine_record *record, const struct workload_spec *spec)
 {
     record->interface_count = (unsigned)spec->interface_count;
-    for (size_t i = 0; i < spec->interface_count; i++) {
-        const struct workload_interface *from = &spec->interfaces[i];
-        struct machine_interface *to = &record->interfaces[i];
-
-        str_to_z(from->id, to->id, sizeof to->id);
-        str_to_z(from->vpc_id, to->vpc_id, sizeof to->vpc_id);
-        str_to_z(from->vpc_cidr, to->vpc_cidr, sizeof to->vpc_cidr);
-        memcpy(to->mac, from->mac, sizeof to->mac);
-        to->address = from->address;
-        to->gateway = from->gateway;
-        to->prefix = from->prefix;
-        to->device_index = from->device_index;
-    }
+    for (size_t i = 0; i < spec->interface_count; i++)
+        machine_fill_interface(&spec->interfaces[i], &record->interfaces[i]);
 }
 
 int machine_fill_image(const struct native *native, struct monitor_config *config, struct str name, struct err *err)
@@ -98,8 +147,8 @@ int machine_fill_record(struct native *native, struct machine *machine, const st
     struct monitor_config *config = &record->config;
     struct str id = str_of(machine->id);
 
-    *record = (struct machine_record){.magic = "haarmach"};
-    memcpy(record->magic, "haarmach", sizeof record->magic);
+    *record = (struct machine_record){0};
+    memcpy(record->magic, MACHINE_MAGIC, sizeof record->magic);
     config->version = MONITOR_VERSION;
     config->volatile_disk = !native->durable;
     config->id_base = native->unmapped ? 0 : take_ids(native);

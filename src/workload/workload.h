@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "fabric/fabric.h"
 
 #include <uv.h>
 
@@ -24,10 +25,20 @@ struct workload_interface {
     struct str vpc_id; /* the network namespace it is routed in */
     struct str vpc_cidr;
     uint8_t mac[6];
-    uint32_t address; /* IPv4, host order: on the interface in the guest */
+    uint32_t address; /* IPv4, host order: on the interface in the guest; the primary one */
     uint32_t gateway; /* the subnet's +1 */
     unsigned prefix;  /* the subnet's */
     unsigned device_index;
+    uint64_t version; /* as fabric.h says */
+    bool source_dest_check;
+    struct str subnet_id;
+    /* All of it, the primary one first, each with its public address. None: `address` alone, without a public one. */
+    const struct fabric_address *addresses;
+    size_t address_count;
+    /* Its security groups, whole. None: nothing reaches it and it reaches nothing. */
+    const struct fabric_group *groups;
+    size_t group_count;
+    const struct fabric_vpc *vpc; /* the whole VPC; NULL: its CIDR alone, no gateway */
 };
 
 /* What should run. Views: valid during the call only. */
@@ -117,6 +128,21 @@ struct workload_driver {
     int (*console)(void *cookie, struct str id, size_t limit, struct buf *out, uint64_t *ret_offset, struct err *err);
     int (*exec)(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
                 struct err *err);
+
+    /*
+     * The network, whole descriptions of what has changed, obeyed on return: grants, withdrawals, routes, public
+     * addresses. What the driver has nothing of: 0, nothing done; ensure brings it. NULL: the driver filters nothing.
+     * After a start the reconciler tells of every interface that observe's running workloads have by set_interface,
+     * before it starts others: until then they obey what was told to the server before.
+     * set_interface: groups, addresses, public addresses, source_dest_check and VPC of an attached one.
+     * Unlike the others these may be called for several things at once, and beside ensure of other workloads.
+     */
+    int (*set_vpc)(void *cookie, const struct fabric_vpc *vpc, struct err *err);
+    int (*set_group)(void *cookie, struct str vpc_id, const struct fabric_group *group, struct err *err);
+    int (*set_interface)(void *cookie, const struct workload_interface *interface, struct err *err);
+    int (*remove_vpc)(void *cookie, struct str vpc_id, struct err *err); /* deleted: what is remembered of it */
+    void (*network_status)(void *cookie, struct fabric_status *ret);     /* any thread; does not block */
+
     /* Removes what is not a workload: namespaces of VPCs, folders. remove_all: every workload too. */
     int (*close)(void *cookie, bool remove_all, struct err *err);
 };
