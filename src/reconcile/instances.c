@@ -340,8 +340,8 @@ static bool apply_end(struct machine *machine, struct tx *tx, const struct ec2_i
 }
 
 /*
- * A machine that is about to start gets its public address first, so that its interface never is without. The instance is
- * edited too, unchanged: that brings it back here when the address is durable.
+ * A machine that is about to start gets its public address first, so that its interface never is without. The instance
+ * is edited too, unchanged: that brings it back here when the address is durable.
  */
 static bool give_address(struct machine *machine, struct tx *tx, const struct ec2_instance *instance)
 {
