@@ -171,7 +171,7 @@ static void boot_failed(struct machine *machine, struct tx *tx, struct ec2_insta
 {
     enum instance_state state = instance_state_of(instance);
 
-    if (state == INSTANCE_PENDING || (state == INSTANCE_RUNNING && machine->failures >= RESTARTS_MAX))
+    if (state == INSTANCE_PENDING || (state == INSTANCE_RUNNING && ++machine->failed_starts >= RESTARTS_MAX))
         become_failed(tx, tx_arena(tx), instance, &machine->err);
 }
 
@@ -495,6 +495,7 @@ static void on_report(void *arg)
             break;
         case WORKLOAD_READY:
             machine->ready = true;
+            machine->failed_starts = 0;
             break;
         case WORKLOAD_BOOTED:
             machine->booted = true;

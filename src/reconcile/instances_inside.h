@@ -24,7 +24,7 @@ struct machine {
     struct workload_exit exit;
 
     /* What fails, or ends soon after its start, is tried again ever later. */
-    unsigned failures;
+    unsigned failures, failed_starts;
     int64_t started_us;
     enum job_kind resting; /* the job that waits until: */
     int64_t rest_until_us; /* 0: none does */

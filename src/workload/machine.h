@@ -52,6 +52,7 @@ struct machine {
     bool was_ready; /* since it was last started; stays when it has ended */
     bool asked;     /* to end: its EXITED is not told */
     bool exited;
+    bool ended_unseen; /* while it is adopted: only to be cleaned up after */
     struct workload_exit exit;
     struct err failure; /* why it did not start */
     bool unmappable;    /* … for want of user namespaces or of mapped ids */

@@ -190,7 +190,8 @@ def test_out_of_memory_of_the_whole_machine(launch):
     def exhaust(machine):
         """Init is what the kernel ends first when the memory is gone, and all else with it."""
         pathlib.Path(f"/proc/{machine.init()}/oom_score_adj").write_text("1000")
-        machine.run("""awk 'BEGIN { s = "haarhaar"; while (1) s = s s }'""", check=False)
+        eater = """awk 'BEGIN { s = "haarhaar"; while (length(s) < 160000000) s = s s; while (1) system("sleep 1") }'"""
+        machine.run(" & ".join([eater] * 4) + "; wait", check=False)
 
     boots_again(machine, exhaust, "again: it ran out of memory")
 
@@ -201,6 +202,7 @@ def test_a_machine_that_keeps_dying_is_started_ever_more_slowly(launch):
     while time.monotonic() < until_time:
         now = machine.init()
         if now and now != init:
+            time.sleep(0.1)  # it has reported: this is no start that fails
             starts, init = starts + 1, now
             try:
                 os.kill(now, signal.SIGKILL)
