@@ -464,16 +464,15 @@ static int unnote(struct network *network, struct attached *attached, struct err
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
     struct vpc *vpc = attached->vpc;
-    int r;
+    bool last_untold = !attached->told && --vpc->untold == 0;
 
     begin_rules(network, &batch);
     rules_remove(&batch, attached);
-    if (!attached->told)
-        vpc->untold--;
     map_remove(&network->interfaces, str_of(attached->id));
     model_interface_free(attached);
-    r = vpc->count ? send_change(network, vpc, &batch, err) : 0; /* else the namespace takes them along */
-    return vpc->count ? r : end_vpc(network, vpc, err);
+    if (!vpc->count) /* the namespace takes them along */
+        return end_vpc(network, vpc, err);
+    return last_untold ? apply_vpc(network, vpc, err) : send_change(network, vpc, &batch, err);
 }
 
 static void delete_link_now(const char *link)

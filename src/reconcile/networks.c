@@ -24,6 +24,7 @@ struct part {
     /* The job's. gone: the record is. */
     struct arena arena;
     bool gone, skip, held; /* held: until its machine runs */
+    bool adopting;         /* told whatever its machine is about to become: no job is under way yet */
     struct fabric_vpc vpc;
     struct fabric_group group;
     struct workload_interface interface;
@@ -60,12 +61,13 @@ static void enqueue(struct part *part)
     uv_idle_start(&network->idle, on_idle);
 }
 
-static void stale(struct networks *network, struct world *world, enum part_kind kind, struct str id, struct str vpc_id)
+static struct part *stale(struct networks *network, struct world *world, enum part_kind kind, struct str id,
+                          struct str vpc_id)
 {
     struct part *part;
 
     if (!id.p || id.len >= ID_SIZE || vpc_id.len >= ID_SIZE)
-        return;
+        return NULL;
     part = map_get(&network->parts, id);
     if (!part) {
         part = mem_alloc(sizeof *part);
@@ -78,6 +80,7 @@ static void stale(struct networks *network, struct world *world, enum part_kind 
     if (vpc_id.p)
         str_to_z(vpc_id, part->vpc_id, sizeof part->vpc_id);
     enqueue(part);
+    return part;
 }
 
 static void forget(struct part *part)
@@ -202,7 +205,7 @@ static void on_told(void *arg)
     struct networks *network = part->network;
 
     network->jobs--;
-    part->busy = false;
+    part->busy = part->adopting = false;
     arena_free(&part->arena);
     if (part->r < 0)
         log_error("network: %s: %s", part->id, part->err.text);
@@ -232,8 +235,8 @@ static void describe_interface(struct part *part, struct tx *tx, uint64_t versio
     const struct ec2_instance *instance = eni && eni->attachment ? instance_peek(tx, eni->attachment->instance_id)
                                                                  : NULL;
 
-    part->held = instance && instance_state_of(instance) == INSTANCE_PENDING;
-    part->skip = !instance || instance_state_of(instance) != INSTANCE_RUNNING;
+    part->held = instance && !part->adopting && instance_state_of(instance) == INSTANCE_PENDING;
+    part->skip = !instance || (!part->adopting && instance_state_of(instance) != INSTANCE_RUNNING);
     if (part->skip)
         return;
     if (network_interface_spec(tx, &part->arena, eni, version, &part->interface, &part->err) < 0) {
@@ -311,6 +314,11 @@ struct networks *networks_new(struct engine *engine)
     return network;
 }
 
+static bool may_run(enum instance_state state)
+{
+    return state != INSTANCE_STOPPED && state != INSTANCE_TERMINATED;
+}
+
 static void adopt_in(struct networks *network, struct world *world)
 {
     struct arena arena = ARENA_INIT;
@@ -319,8 +327,8 @@ static void adopt_in(struct networks *network, struct world *world)
 
     for (uint64_t position = 0; (eni = network_interface_next(tx, &position));) {
         const struct ec2_instance *instance = eni->attachment ? instance_peek(tx, eni->attachment->instance_id) : NULL;
-        if (instance && instance_state_of(instance) == INSTANCE_RUNNING)
-            stale(network, world, PART_INTERFACE, eni->network_interface_id, (struct str){0});
+        if (instance && may_run(instance_state_of(instance)))
+            stale(network, world, PART_INTERFACE, eni->network_interface_id, (struct str){0})->adopting = true;
     }
     tx_rollback(tx);
     arena_free(&arena);
