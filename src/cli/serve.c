@@ -46,6 +46,7 @@ struct server {
     struct workload_backend backend; /* once opened; driver NULL: none */
     struct workload_sink sink;
     bool opening, http_stopped, failed;
+    bool ended; /* in order: what was to be removed is */
     struct err open_err;
     int opened;
     struct engine engine;
@@ -331,8 +332,10 @@ static void close_backend(void *arg)
     const struct workload_backend *backend = &server->backend;
     struct err err = ERR_INIT;
 
-    if (backend->driver &&
-        backend->driver->close(backend->cookie, !server->data.p || server->settings.remove_on_exit, &err) < 0)
+    server->ended = !backend->driver ||
+                    backend->driver->close(backend->cookie, !server->data.p || server->settings.remove_on_exit, &err) ==
+                        0;
+    if (!server->ended)
         log_error("end of the %s backend: %s", backend->driver->name, err.text);
 }
 
@@ -456,11 +459,11 @@ static void set_allocator(void)
     mallopt(M_TRIM_THRESHOLD, 32 << 20);
 }
 
-/* Without a data folder nothing of it is to be found again. */
+/* Without a data folder, or with machines that went, nothing outside of it is to be found again. */
 static void let_go(struct server *server)
 {
     if (server->owned)
-        owner_release(&server->owner, !server->data.p);
+        owner_release(&server->owner, !server->data.p || (server->ended && server->settings.remove_on_exit));
     settings_free(&server->settings);
     arena_free(&server->arena);
 }

@@ -86,6 +86,29 @@ static int lock(struct owner *owner, int flags, struct err *err)
     return 0;
 }
 
+/*
+ * A copy of a data folder bears its original's owner id: it would take the original's machines for its own. One that
+ * was moved is the only one with that id.
+ */
+static int check_copy(const struct owner *owner, struct str data, struct err *err)
+{
+    AUTO_BUF text = BUF_INIT, id = BUF_INIT;
+    char path[512];
+    struct str original;
+
+    if (!data.p || fd_read_to_end(owner->lock, &text, 4096) < 0)
+        return 0;
+    original = buf_str(&text);
+    if (!original.len || str_equal(original, data) ||
+        snprintf(path, sizeof path, STR_FMT "/owner", STR_ARG(original)) >= (int)sizeof path ||
+        file_read(AT_FDCWD, path, &id, 256, &ERR_INIT) < 0 || !str_equal(str_trim(buf_str(&id)), str_of(owner->id)))
+        return 0;
+    return err_plain(err,
+                     STR_FMT " is a copy of " STR_FMT ", whose machines it would take over; remove " STR_FMT
+                             "/owner for a server of its own, with the records and without the disks",
+                     STR_ARG(data), STR_ARG(original), STR_ARG(data));
+}
+
 static int write_token(const struct owner *owner, struct err *err)
 {
     unsigned char bytes[16];
@@ -114,7 +137,10 @@ int owner_take(struct str data, struct owner *ret_owner, struct err *err)
         r = lock(&owner, O_CREAT, err);
     if (r > 0)
         return err_plain(err, "another haar serves this data folder (it holds %s/lock)", owner.run);
-    if (r == 0 && (ftruncate(owner.lock, 0) < 0 || fd_write_all(owner.lock, data.p ? data.p : "", data.len) < 0))
+    if (r == 0)
+        r = check_copy(&owner, data, err);
+    if (r == 0 && (lseek(owner.lock, 0, SEEK_SET) < 0 || ftruncate(owner.lock, 0) < 0 ||
+                   fd_write_all(owner.lock, data.p ? data.p : "", data.len) < 0))
         r = err_os(err, errno, "write %s/lock", owner.run);
     if (r == 0)
         r = write_token(&owner, err);

@@ -65,11 +65,6 @@ def nothing_left(owner):
     until(lambda: not host_of(owner), lambda: f"left on the host: {host_of(owner)}", 5)
 
 
-def native(binary, *arguments, **more):
-    server = Server(binary, "--backend", "native", *arguments, env={"HAAR_EC2_IMAGE": "tiny"}, **more)
-    return server
-
-
 def states_of(body):
     """{instance: its state} of a DescribeInstances answer."""
     found = re.findall(rb"<instanceId>(i-[0-9a-f]+)</instanceId>.*?<instanceState><code>\d+</code><name>([a-z-]+)</name>", body, re.S)
@@ -233,9 +228,30 @@ def host_agrees(server, ec2, load, witness):
     until(lambda: witness.gate_is_open() == there, f"the group's rule is {'there' if there else 'gone'} and not obeyed", 5)
 
 
-def test_two_hundred_kills_lose_nothing_leak_nothing_and_disturb_no_guest(binary, tmp_path):
+@pytest.fixture
+def start(binary, tmp_path):
+    """start(...): a server with machines and, unless data=None, a data folder. Those that still run at the end are ended
+    together with all that they made.
+    """
+    servers = []
+
+    def start(*arguments, data="data"):
+        kept = ["--data", tmp_path / data] if data else []
+        servers.append(Server(binary, "--backend", "native", *kept, *arguments, env={"HAAR_EC2_IMAGE": "tiny"}))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.kill()
+    for folder in tmp_path.glob("*/owner"):
+        if (pathlib.Path("/run/haar") / folder.read_text().strip()).exists():
+            start("--remove-on-exit", data=folder.parent.name).stop()
+
+
+def test_two_hundred_kills_lose_nothing_leak_nothing_and_disturb_no_guest(start):
     chance, account, began = random.Random(SEED), new_account(), time.monotonic()
-    server = native(binary, "--data", tmp_path / "data")
+    server = start()
     owner = owner_of(server)
     witness = Witness(server, server.client("ec2", account=account))
     load = Load(account, witness, chance)
@@ -244,7 +260,7 @@ def test_two_hundred_kills_lose_nothing_leak_nothing_and_disturb_no_guest(binary
         load.round(server)
         witness.speak()
         t = time.monotonic()
-        server = native(binary, "--data", tmp_path / "data")
+        server = start()
         restarts.append(time.monotonic() - t)
         first = load.check(server)
         busy = UNSETTLED & set(first.values())
@@ -256,12 +272,188 @@ def test_two_hundred_kills_lose_nothing_leak_nothing_and_disturb_no_guest(binary
             host_agrees(server, server.client("ec2", account=account), load, witness)
     print(json.dumps({"kills": KILLS, "seed": SEED, "where": dict(where), "restart ms, median": round(1000 * sorted(restarts)[KILLS // 2]),
                       "instances": len(load.allowed), "counted": witness.last, "lines": witness.said, "s": round(time.monotonic() - began, 1)}))
-    hit = sum(n for kind, n in where.items() if "pending" in kind or "stopping" in kind)
     server.stop()
-    server = native(binary, "--data", tmp_path / "data", "--remove-on-exit")
+    server = start("--remove-on-exit")
     load.check(server)
     witness.look()
     witness.speak()
     server.stop()
     nothing_left(owner)
+    hit = sum(n for kind, n in where.items() if "pending" in kind or "stopping" in kind)
     assert hit * 2 >= KILLS, f"only {hit} kills came while one was pending or stopping"
+
+
+def a_machine(server, **arguments):
+    machine = Machine.launch(server, server.client("ec2", account=new_account()), **arguments)
+    machine.reach("running")
+    machine.answers()
+    return machine
+
+
+def seen_by(machine, server):
+    """The same machine at another server."""
+    account = machine.ec2._request_signer._credentials.access_key  # pylint: disable=protected-access
+    return Machine(server, server.client("ec2", account=account), machine.id)
+
+
+def test_a_guest_that_powers_itself_off_while_no_server_runs_is_found_stopped(start):
+    server = start()
+    stops, ends = a_machine(server), a_machine(server, InstanceInitiatedShutdownBehavior="terminate")
+    for machine in (stops, ends):
+        machine.run("(sleep 0.5; poweroff) >/dev/null 2>&1 </dev/null &")
+    monitors = [machine.monitor() for machine in (stops, ends)]
+    server.kill()
+    until(lambda: not any(map(stat_of, monitors)), "both have ended")
+    server = start()
+    after = seen_by(stops, server).reach("stopped")
+    assert after["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown" and "PublicIpAddress" not in after
+    assert seen_by(ends, server).reach("terminated")["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+
+
+@pytest.mark.parametrize("who", ["monitor", "init"])
+def test_what_is_killed_while_no_server_runs_boots_again_and_says_why(start, who):
+    server = start()
+    machine = a_machine(server)
+    machine.run("echo kept > /root/kept")
+    victim, init = getattr(machine, who)(), machine.init()
+    server.kill()
+    os.kill(victim, 9)
+    until(lambda: stat_of(init) is None and stat_of(victim) is None, "it has ended")
+    machine = seen_by(machine, start())
+    until(lambda: machine.init() not in (None, init), "it boots again")
+    machine.answers()
+    assert machine.run("cat /root/kept") == "kept"
+    assert re.search(r"boots again: (its init was killed by signal 9|it ended while no server watched it)", machine.console())
+    assert len(machine.links()) == 1
+
+
+def test_after_a_restart_of_the_host_what_should_run_is_started_again(start, tmp_path):
+    """As far as a test can: processes, cgroups, namespaces and all of /run are gone, disks and data are there."""
+    server = start()
+    machine, owner = a_machine(server), owner_of(server)
+    machine.run("echo kept > /root/kept; sync")
+    init = machine.init()
+    monitor = machine.monitor()
+    server.kill()
+    os.kill(monitor, 9)
+    until(lambda: stat_of(init) is None, "it has ended")
+    until(lambda: not machine.pids(), "all of it has ended")
+    for space in pathlib.Path("/run/netns").glob(f"haar-{owner}-*"):
+        subprocess.run(["ip", "netns", "delete", space.name], check=True)
+    shutil.rmtree(f"/run/haar/{owner}")
+    machine = seen_by(machine, start())
+    machine.answers()
+    assert machine.run("cat /root/kept") == "kept"
+    assert "the host was restarted" in machine.console()
+
+
+def test_a_copied_data_folder_is_refused_and_harms_nobody(start, tmp_path, binary):
+    server = start()
+    machine = a_machine(server)
+    init = stat_of(machine.init())
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+
+    def refused():
+        with pytest.raises(RuntimeError, match="another haar serves|is a copy of"):
+            start(data="copy")
+        assert stat_of(machine.init()) == init
+
+    refused()
+    server.kill()
+    refused()
+    machine = seen_by(machine, start())
+    machine.answers()
+    assert stat_of(machine.init()) == init
+    machine.server.kill()
+    (tmp_path / "data").rename(tmp_path / "moved")  # the only one of its name: the same server at another place
+    shutil.rmtree(tmp_path / "copy")
+    machine = seen_by(machine, start(data="moved"))
+    machine.answers()
+    assert stat_of(machine.init()) == init
+
+
+def test_two_servers_on_one_host_do_not_touch_each_other(start):
+    one, two, three = start(), start(data="other"), start(data=None)
+    machines = [a_machine(server) for server in (one, two, three)]
+    inits = [stat_of(machine.init()) for machine in machines]
+    owner = owner_of(three)
+    three.kill()  # without a data folder: the next start removes what it left
+    one.kill()
+    one = start()
+    machines[0] = seen_by(machines[0], one)
+    machines[0].answers()
+    nothing_left(owner)
+    assert [stat_of(machine.init()) for machine in machines[:2]] == inits[:2]
+    two.kill()
+    start(data="other", *["--remove-on-exit"]).stop()
+    machines[0].answers()
+    assert stat_of(machines[0].init()) == inits[0]
+    assert len(machines[0].links()) == 1
+
+
+def dump():
+    """What the host has of rules, routes, links and settings of its network."""
+    def said(*command):
+        return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+
+    sysctls = []
+    for path in pathlib.Path("/proc/sys/net").glob("**/*"):
+        try:
+            sysctls += [f"{path} {path.read_text().strip()}"] * path.is_file()
+        except OSError:
+            pass
+    lines = said("nft", "list", "ruleset") + said("ip", "-o", "link") + said("ip", "-o", "addr") + said("ip", "rule")
+    return set(lines + said("ip", "route", "show", "table", "all") + sysctls)
+
+
+def test_a_clean_end_leaves_nothing_and_the_host_as_it_was(start):
+    for arguments, data in (((), None), (("--remove-on-exit",), "data")):
+        server = start(*arguments, data=data)
+        owner = owner_of(server)
+        for _ in range(3):
+            machine = a_machine(server)
+        machine.stop()
+        began = time.monotonic()
+        server.stop()
+        took = time.monotonic() - began
+        nothing_left(owner)
+        print(f"end with machines: {round(1000 * took)} ms")
+        assert took < 5
+
+
+@pytest.mark.parametrize("data", [None, "data"])
+def test_a_server_that_is_ended_while_machines_start_and_stop_leaves_what_it_should(start, data):
+    server = start(data=data)
+    owner, account = owner_of(server), new_account()
+    stubborn = Machine.launch(server, server.client("ec2", account=account))
+    stubborn.reach("running")
+    stubborn.answers()
+    stubborn.run("(trap '' TERM; while :; do sleep 0.1; done) >/dev/null 2>&1 </dev/null &")
+    time.sleep(0.2)
+    stubborn.ec2.stop_instances(InstanceIds=[stubborn.id])
+    raw = Raw(server.port, account)
+    raw.connection.request("POST", "/", body=raw.form("RunInstances", ImageId=an_image(), MinCount=5, MaxCount=5), headers=raw.headers)
+    time.sleep(0.02)
+    server.stop()
+    raw.close()
+    if not data:
+        nothing_left(owner)
+        return
+    server = start("--remove-on-exit")
+    raw = Raw(server.port, account)
+    until(lambda: not UNSETTLED & set(states_of(raw.call("DescribeInstances")[1]).values()), "settled", 30)
+    raw.close()
+    server.stop()
+    nothing_left(owner)
+
+
+def test_an_end_right_after_the_start_waits_for_nothing(start):
+    took = []
+    for _ in range(3):
+        server = start(data=None)
+        owner, began = owner_of(server), time.monotonic()
+        server.stop()
+        took.append(time.monotonic() - began)
+        nothing_left(owner)
+    print(f"end right after the start: {[round(1000 * t) for t in took]} ms")
+    assert min(took) < 1
