@@ -213,6 +213,41 @@ int cgroups_open(struct str owner, struct cgroups *ret_cgroups, struct err *err)
     return r;
 }
 
+static void note_older(struct cgroups *cgroups, struct str path)
+{
+    if (!str_contains(path, S("/haar/")) || path.len >= CGROUP_PATH)
+        return;
+    for (size_t i = 0; i < cgroups->count; i++) {
+        if (str_equal(path, str_of(cgroups->trees[i].path)))
+            return;
+    }
+    for (size_t i = 0; i < CGROUP_OLDER; i++) {
+        if (cgroups->older[i][0])
+            continue;
+        str_to_z(path, cgroups->older[i], CGROUP_PATH);
+        return;
+    }
+}
+
+int cgroups_keep(struct cgroups *cgroups, const char *run_dir, struct err *err)
+{
+    AUTO_BUF kept = BUF_INIT, lines = BUF_INIT;
+    char path[MONITOR_PATH];
+    struct str rest;
+
+    snprintf(path, sizeof path, "%s/cgroups", run_dir);
+    if (file_read(AT_FDCWD, path, &kept, 16 * 1024, &ERR_INIT) == 0)
+        for (rest = buf_str(&kept); rest.p && rest.len;)
+            note_older(cgroups, str_cut(&rest, '\n'));
+    for (size_t i = 0; i < cgroups->count; i++)
+        buf_printf(&lines, "%s\n", cgroups->trees[i].path);
+    for (size_t i = 0; i < CGROUP_OLDER && cgroups->older[i][0]; i++) {
+        if (access(cgroups->older[i], F_OK) == 0)
+            buf_printf(&lines, "%s\n", cgroups->older[i]);
+    }
+    return file_write_atomic(AT_FDCWD, path, buf_str(&lines), 0600, err);
+}
+
 /* ---- a machine's ---- */
 
 enum { PERIOD_US = 100000 };
@@ -338,9 +373,9 @@ int cgroups_remove(const struct monitor_config *config, struct err *err)
     return r;
 }
 
-static void sweep(const struct cgroup_tree *tree)
+static void sweep(const char *path)
 {
-    DIR *dir = opendir(tree->path);
+    DIR *dir = opendir(path);
 
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         char folder[CGROUP_PATH + 256], processes[CGROUP_PATH + 280];
@@ -348,7 +383,7 @@ static void sweep(const struct cgroup_tree *tree)
 
         if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
             continue;
-        snprintf(folder, sizeof folder, "%s/%s", tree->path, entry->d_name);
+        snprintf(folder, sizeof folder, "%s/%s", path, entry->d_name);
         snprintf(processes, sizeof processes, "%s/cgroup.procs", folder);
         if (remove_folder(folder, processes, &err) < 0)
             log_warning("%s", err.text);
@@ -357,17 +392,23 @@ static void sweep(const struct cgroup_tree *tree)
         closedir(dir);
 }
 
+static void close_one(const char *folder, bool all)
+{
+    char path[CGROUP_PATH];
+
+    if (all)
+        sweep(folder);
+    snprintf(path, sizeof path, "%s", folder);
+    if (rmdir(path) == 0) {
+        *strrchr(path, '/') = '\0';
+        rmdir(path); /* of all owners, if this was the last */
+    }
+}
+
 void cgroups_close(const struct cgroups *cgroups, bool all)
 {
-    for (size_t i = 0; i < cgroups->count; i++) {
-        char path[CGROUP_PATH];
-
-        if (all)
-            sweep(&cgroups->trees[i]);
-        snprintf(path, sizeof path, "%s", cgroups->trees[i].path);
-        if (rmdir(path) == 0) {
-            *strrchr(path, '/') = '\0';
-            rmdir(path); /* of all owners, if this was the last */
-        }
-    }
+    for (size_t i = 0; i < cgroups->count; i++)
+        close_one(cgroups->trees[i].path, all);
+    for (size_t i = 0; i < CGROUP_OLDER && cgroups->older[i][0]; i++)
+        close_one(cgroups->older[i], all);
 }

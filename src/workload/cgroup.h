@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "guest/monitor.h"
 
-enum { CGROUP_TREES = 3, CGROUP_PATH = MONITOR_PATH - 32 };
+enum { CGROUP_TREES = 3, CGROUP_OLDER = 8, CGROUP_PATH = MONITOR_PATH - 32 };
 
 struct cgroups {
     struct cgroup_tree {
@@ -17,7 +17,8 @@ struct cgroups {
         char controller[16];    /* version 1 */
     } trees[CGROUP_TREES];
     size_t count;
-    char missing[64]; /* controllers that no tree has, for people; empty when none */
+    char older[CGROUP_OLDER][CGROUP_PATH]; /* an earlier server's, which ran in other cgroups; an empty one ends them */
+    char missing[64];                      /* controllers that no tree has, for people; empty when none */
 };
 
 struct cgroup_limits {
@@ -28,6 +29,10 @@ struct cgroup_limits {
 
 /* Finds the hierarchies and makes this owner's folders. No cgroups at all is a failure. */
 int cgroups_open(struct str owner, struct cgroups *ret_cgroups, struct err *err);
+
+/* Notes in the owner's run folder where its folders are: they lie under the cgroup of who started the server (a login
+ * session, a service), and the next server, or who reaps this one, may be in another. */
+int cgroups_keep(struct cgroups *cgroups, const char *run_dir, struct err *err);
 
 /* Says in `config` how machine `id` enters its cgroups: recorded before they are made, so that none is forgotten. */
 int cgroups_name(const struct cgroups *cgroups, struct str id, struct monitor_config *config, struct err *err);

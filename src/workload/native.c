@@ -638,6 +638,8 @@ static int open_parts(struct native *native, const struct workload_native_config
     if (r == 0)
         r = cgroups_open(str_of(native->owner), &native->cgroups, err);
     if (r == 0)
+        r = cgroups_keep(&native->cgroups, native->run_dir, err);
+    if (r == 0)
         r = programs_load(native, err);
     if (r < 0)
         return r;
