@@ -5,6 +5,7 @@ each restart every write that was answered is there, the world settles, and what
 the while one guest counts and one TCP connection to it stays open.
 """
 
+import base64
 import collections
 import http.client
 import json
@@ -26,7 +27,7 @@ from machine import Machine, an_image, owner_of, stat_of, until
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
 
 KILLS = int(os.environ.get("HAAR_KILLS", 200))
-SEED = 20261126
+SEED = int(os.environ.get("HAAR_SEED", 20261126))
 POPULATION = 6
 LOST = (OSError, http.client.HTTPException)
 UNSETTLED = {"pending", "stopping", "shutting-down"}
@@ -124,7 +125,8 @@ class Load:
     """Writes, in one account, over many lives of the server; what each may have become."""
 
     def __init__(self, account, witness, chance):
-        self.account, self.witness, self.group, self.chance = account, witness.machine.id, witness.group, chance
+        self.account, self.chance = account, chance
+        self.witness, self.group = (witness.machine.id, witness.group) if witness else (None, None)
         self.allowed = {}  # instance → states that it may settle in
         self.gate = {False}  # whether the rule for GATE may be there
         self.tag_sent = self.tag_answered = 0
@@ -159,7 +161,7 @@ class Load:
         return self.send(server, action, lambda body: self.allowed.update({ident: {target}}), **{"InstanceId.1": ident})
 
     def launch(self, server):
-        data = __import__("base64").b64encode(SLOW_TO_END.encode()).decode()
+        data = base64.b64encode(SLOW_TO_END.encode()).decode()
         return self.send(server, "RunInstances",
                          lambda body: self.allowed.update({i: {"running"} for i in values_of(body, "instanceId")}),
                          ImageId=an_image(), MinCount=1, MaxCount=1, InstanceType="t3.nano", UserData=data)
@@ -229,10 +231,11 @@ def host_agrees(server, ec2, load, witness):
 
 
 @pytest.fixture
-def start(binary, tmp_path):
+def start(binary, tmp_path, native_server):
     """start(...): a server with machines and, unless data=None, a data folder. Those that still run at the end are ended
     together with all that they made.
     """
+    del native_server  # there are machines on this host
     servers = []
 
     def start(*arguments, data="data"):
@@ -345,6 +348,57 @@ def test_after_a_restart_of_the_host_what_should_run_is_started_again(start, tmp
     machine.answers()
     assert machine.run("cat /root/kept") == "kept"
     assert "the host was restarted" in machine.console()
+
+
+def test_machines_that_no_record_knows_are_removed(start, tmp_path):
+    server = start()
+    machine, owner = a_machine(server), owner_of(server)
+    init = machine.init()
+    server.stop()
+    assert stat_of(init)
+    for path in (tmp_path / "data").iterdir():
+        if path.name != "owner":
+            path.unlink()
+    start()
+    until(lambda: stat_of(init) is None and not machine.disk().exists(), "it is removed")
+    until(lambda: not machine.groups() and not list(pathlib.Path("/run/netns").glob(f"haar-{owner}-vpc-*")), lambda: host_of(owner))
+
+
+def test_a_reboot_that_the_server_did_not_survive_is_done_once(start):
+    server = start()
+    machine = a_machine(server)
+    machine.run("(trap '' TERM; while :; do sleep 0.1; done) >/dev/null 2>&1 </dev/null &")
+    time.sleep(0.2)
+    init = machine.init()
+    machine.ec2.reboot_instances(InstanceIds=[machine.id])
+    server.kill()
+    os.kill(init, 9)  # what it was asked to do it has done
+    until(lambda: stat_of(init) is None, "it has ended")
+    server = start()
+    machine = seen_by(machine, server)
+    machine.answers()
+    second = machine.init()
+    server.kill()
+    machine = seen_by(machine, start())
+    machine.answers()
+    time.sleep(0.5)
+    assert machine.init() == second
+
+
+def test_what_servers_without_a_data_folder_left_half_made_is_removed_by_the_next(start):
+    owners, chance = [], random.Random(SEED)
+    for _ in range(8):
+        server = start(data=None)
+        owners.append(owner_of(server))
+        load = Load(new_account(), None, chance)
+        threads = [load.launch(server) for _ in range(3)]
+        time.sleep(chance.uniform(0.002, 0.03))
+        server.kill()
+        for thread in threads:
+            thread.join(30)
+    start(data=None)
+    for owner in owners:
+        nothing_left(owner)
 
 
 def test_a_copied_data_folder_is_refused_and_harms_nobody(start, tmp_path, binary):
