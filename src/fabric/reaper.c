@@ -2,12 +2,16 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/time.h"
 #include "fabric/conntrack.h"
 #include "fabric/link.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
+
+enum { FLOWS_DELAY_US = 25000, FLOWS_LOOK_MS = 5 };
 
 enum kind { LINK, FLOWS };
 
@@ -17,6 +21,7 @@ struct end {
     int socket;
     unsigned index;
     uint32_t address;
+    int64_t due_us;
     struct end *next;
 };
 
@@ -28,13 +33,18 @@ struct reaper {
     bool closing;
 };
 
+static bool is_due(const struct reaper *reaper, const struct end *end)
+{
+    return reaper->closing || time_monotonic_us() >= end->due_us;
+}
+
 /* All of one kind and namespace that wait, taken out of the list. Flows first: somebody may wait for them. */
 static struct end *take(struct reaper *reaper)
 {
-    struct end *first = reaper->waiting, *taken = NULL;
+    struct end *first = NULL, *taken = NULL;
 
     for (struct end *at = reaper->waiting; at; at = at->next) {
-        if (at->kind == FLOWS)
+        if (is_due(reaper, at) && (!first || at->kind == FLOWS))
             first = at;
     }
     for (struct end **at = &reaper->waiting; first && *at;) {
@@ -85,6 +95,23 @@ static void free_all(struct end *ending)
     }
 }
 
+static void await_work(struct reaper *reaper)
+{
+    struct timespec until;
+
+    if (!reaper->waiting) {
+        pthread_cond_wait(&reaper->changed, &reaper->lock);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += FLOWS_LOOK_MS * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&reaper->changed, &reaper->lock, &until);
+}
+
 static void *reaper_main(void *arg)
 {
     struct reaper *reaper = arg;
@@ -95,7 +122,7 @@ static void *reaper_main(void *arg)
         if (!reaper->ending && reaper->closing)
             break;
         if (!reaper->ending) {
-            pthread_cond_wait(&reaper->changed, &reaper->lock);
+            await_work(reaper);
             continue;
         }
         pthread_mutex_unlock(&reaper->lock);
@@ -134,23 +161,34 @@ void reaper_end_link(struct reaper *reaper, uint64_t key, unsigned index)
 
 void reaper_end_flows(struct reaper *reaper, uint64_t key, int socket, uint32_t address)
 {
-    add(reaper, (struct end){.kind = FLOWS, .key = key, .socket = socket, .address = address});
+    add(reaper, (struct end){.kind = FLOWS,
+                             .key = key,
+                             .socket = socket,
+                             .address = address,
+                             .due_us = time_monotonic_us() + FLOWS_DELAY_US});
 }
 
-static bool has_flows(const struct end *list, uint64_t key, uint32_t address)
+/* Whether there are any; they are urgent now. */
+static bool hurry(struct end *list, uint64_t key, uint32_t address)
 {
+    bool found = false;
+
     for (; list; list = list->next) {
-        if (list->kind == FLOWS && list->key == key && list->address == address)
-            return true;
+        if (list->kind != FLOWS || list->key != key || list->address != address)
+            continue;
+        list->due_us = 0;
+        found = true;
     }
-    return false;
+    return found;
 }
 
 void reaper_await_flows(struct reaper *reaper, uint64_t key, uint32_t address)
 {
     pthread_mutex_lock(&reaper->lock);
-    while (has_flows(reaper->waiting, key, address) || has_flows(reaper->ending, key, address))
+    while (hurry(reaper->waiting, key, address) || hurry(reaper->ending, key, address)) {
+        pthread_cond_broadcast(&reaper->changed);
         pthread_cond_wait(&reaper->changed, &reaper->lock);
+    }
     pthread_mutex_unlock(&reaper->lock);
 }
 

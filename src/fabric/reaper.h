@@ -1,6 +1,7 @@
 /*
  * A thread for what the kernel takes long to end, and nobody waits for: a link (17 ms), an address's tracked flows (a
- * walk through the whole table, 5 ms). What waits for one network namespace is ended together. `key` names the
+ * walk through the whole table, 5 ms of a CPU: a moment later, when what made them end is over). What waits for one
+ * network namespace is ended together. `key` names the
  * namespace; its descriptors are opened by who asks, in it.
  */
 #pragma once
