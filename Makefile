@@ -2,7 +2,9 @@
 #   make run ARGS='--data /var/tmp/haar'     what stands in ARGS goes to haar serve
 ARGS =
 FUZZ_SECONDS = 60
-ASAN = -Db_sanitize=address,undefined -Db_lundef=false
+# gcc's warnings are guesses where a sanitizer has rewritten the code; what a sanitizer finds ends the program. Copying no
+# bytes from NULL is left alone: C2y (N3322) defines it, and so does glibc.
+ASAN = -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false '-Dc_args=-fno-sanitize-recover=all -fno-sanitize=nonnull-attribute'
 SOURCES = find src guest tests bench fuzz docs -name '*.[ch]'
 
 run: build
@@ -41,6 +43,10 @@ fuzz: build-fuzz/build.ninja
 	ninja -C build-fuzz
 	tools/fuzz build-fuzz $(FUZZ_SECONDS)
 
+example: build .venv/ready
+	rm -rf build/example
+	.venv/bin/python tools/try-example . build/example
+
 includes:
 	tools/check-includes
 
@@ -72,4 +78,4 @@ build-fuzz/build.ninja:
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	touch $@
 
-.PHONY: run test bench build fmt fmt-check tidy asan fuzz includes docs clean
+.PHONY: run test bench build fmt fmt-check tidy asan fuzz example includes docs clean

@@ -436,6 +436,36 @@ static _Noreturn void child_main(struct monitor *m, int sync)
     report(MONITOR_CONTROL);
 }
 
+/*
+ * In a chroot "/" is no mount, and who lives in one may make no user namespace (user_namespaces(7), EPERM). So a copy
+ * of the tree below it becomes this namespace's root; entering the namespace again is what moves a process to its root.
+ */
+static int become_root(void)
+{
+    int tree = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    int ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    bool done = tree >= 0 && ns >= 0 && setns(ns, CLONE_NEWNS) == 0 &&
+                mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 &&
+                move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) == 0 && setns(ns, CLONE_NEWNS) == 0 &&
+                mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0;
+
+    if (tree >= 0)
+        close(tree);
+    if (ns >= 0)
+        close(ns);
+    return done ? 0 : -1;
+}
+
+/* Mounts of our own, which the host's still reach but which do not reach the host. */
+static int own_mounts(void)
+{
+    if (unshare(CLONE_NEWNS) < 0)
+        return -1;
+    if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0)
+        return 0;
+    return errno == EINVAL ? become_root() : -1;
+}
+
 int launch_birth(struct monitor *m)
 {
     struct clone_args args = {
@@ -445,7 +475,7 @@ int launch_birth(struct monitor *m)
     };
     int pair[2];
 
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+    if (own_mounts() < 0)
         return launch_fail("unshare the monitor's mounts");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return launch_fail("make the child's socket");

@@ -4,7 +4,9 @@ import functools
 import json
 import os
 import pathlib
+import types
 
+import botocore.waiter
 import operations
 import pytest
 
@@ -77,6 +79,16 @@ def raw(server, fresh_account):
     raw = Raw(server.port, fresh_account)
     yield raw
     raw.close()
+
+
+@pytest.fixture
+def no_second_poll(monkeypatch):
+    """A waiter that would sleep fails its test."""
+
+    def refuse(seconds):
+        pytest.fail(f"the first poll did not settle it: the waiter would sleep {seconds} s")
+
+    monkeypatch.setattr(botocore.waiter, "time", types.SimpleNamespace(sleep=refuse))
 
 
 def pytest_collection_modifyitems(config, items):

@@ -31,7 +31,8 @@ static bool is_plain(struct str s)
             return false;
     }
     x = 0x2020202020202020u;
-    memcpy(&x, s.p + i, s.len - i);
+    if (i < s.len) /* an absent string has no bytes to point at */
+        memcpy(&x, s.p + i, s.len - i);
     return !needs_care(x);
 }
 

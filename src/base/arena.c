@@ -35,7 +35,7 @@ void *arena_alloc(struct arena *arena, size_t size)
     void *p;
 
     size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    if ((size_t)(arena->end - arena->at) < size)
+    if (!arena->at || (size_t)(arena->end - arena->at) < size) /* nothing is a place too: an empty list is not absent */
         add_block(arena, size);
     p = arena->at;
     arena->at += size;

@@ -66,6 +66,24 @@ static void times_survive_a_round_trip(void **state)
     assert_false(time_parse(S("2026-13-01"), &ms));
 }
 
+static void a_time_that_cannot_be_written_is_not_read(void **state)
+{
+    int64_t ms;
+
+    assert_true(time_parse(S("253402300799"), &ms));
+    assert_false(time_parse(S("263420022634"), &ms)); /* the year 10317 */
+    assert_false(time_parse(S("-99999999999"), &ms));
+    assert_false(time_parse(S("9999-12-31T23:59:59-01:00"), &ms));
+    assert_false(time_parse(S("-000-01-01"), &ms));
+}
+
+static void an_allocation_of_nothing_is_not_null(void **state)
+{
+    AUTO_ARENA arena = ARENA_INIT;
+
+    assert_non_null(arena_alloc_array(&arena, 8, 0));
+}
+
 static void a_map_keeps_what_a_removal_shifts(void **state)
 {
     AUTO_ARENA arena = ARENA_INIT;
@@ -101,6 +119,8 @@ int main(void)
         cmocka_unit_test(a_number_is_the_whole_string_or_none),
         cmocka_unit_test(overlong_and_surrogate_utf8_is_refused),
         cmocka_unit_test(times_survive_a_round_trip),
+        cmocka_unit_test(a_time_that_cannot_be_written_is_not_read),
+        cmocka_unit_test(an_allocation_of_nothing_is_not_null),
         cmocka_unit_test(a_map_keeps_what_a_removal_shifts),
         cmocka_unit_test(ids_have_the_form_of_awss),
     };

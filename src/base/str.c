@@ -176,7 +176,8 @@ bool str_is_utf8(struct str s)
     return true;
 }
 
-/* Eight bytes a step: multiply, fold. Good enough for ids and names; not for keys that an enemy picks from outside at will. */
+/* Eight bytes a step: multiply, fold. Good enough for ids and names; not for keys that an enemy picks from outside at
+ * will. */
 uint64_t str_hash(struct str s)
 {
     const uint64_t multiplier = 0x9e3779b97f4a7c15u;

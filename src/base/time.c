@@ -71,7 +71,7 @@ struct str time_iso(int64_t ms, char out[TIME_ISO_SIZE])
 /* Takes n digits from the front of *s. */
 static bool take_digits(struct str *s, size_t n, int64_t *ret)
 {
-    if (s->len < n || !str_to_int(str_first(*s, n), ret) || *ret < 0)
+    if (s->len < n || s->p[0] == '-' || !str_to_int(str_first(*s, n), ret))
         return false;
     *s = str_skip(*s, n);
     return true;
@@ -117,13 +117,19 @@ static bool take_zone(struct str *s, int64_t *ret_minutes)
     return true;
 }
 
+/* What time_iso can write: the years 0 to 9999. */
+static bool is_writable(int64_t ms)
+{
+    return ms >= -62167219200000 && ms <= 253402300799999;
+}
+
 bool time_parse(struct str s, int64_t *ret_ms)
 {
     int64_t y, mo, d, h, mi, se, fraction, zone, seconds;
 
     if (s.len <= 12 && str_to_int(s, &seconds)) {
         *ret_ms = seconds * 1000;
-        return true;
+        return is_writable(*ret_ms);
     }
     if (!take_digits(&s, 4, &y) || !take_byte(&s, '-') || !take_digits(&s, 2, &mo) || !take_byte(&s, '-') ||
         !take_digits(&s, 2, &d))
@@ -137,5 +143,5 @@ bool time_parse(struct str s, int64_t *ret_ms)
     if (s.len || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || se > 60)
         return false;
     *ret_ms = (((days_from_civil(y, mo, d) * 24 + h) * 60 + mi - zone) * 60 + se) * 1000 + fraction;
-    return true;
+    return is_writable(*ret_ms);
 }

@@ -6,57 +6,17 @@
 #include "workload/native.h"
 #include "workload/owner.h"
 
-/* What a driver is made of. */
-struct ground {
-    const struct settings *settings;
-    const struct owner *owner;
-    const struct workload_sink *sink;
-    struct arena *arena;
-};
-
-static void fill_network(const struct ground *ground, struct workload_native_config *config)
+/* 0, or err says what is missing. */
+static int probe(enum backend_name name, const struct owner *owner, struct err *err)
 {
-    static const enum fabric_internet internet[] = {[INTERNET_AUTO] = FABRIC_INTERNET_AUTO,
-                                                    [INTERNET_ON] = FABRIC_INTERNET_ON,
-                                                    [INTERNET_OFF] = FABRIC_INTERNET_OFF};
-    const struct settings *settings = ground->settings;
-    struct fabric_cidr *allowed = arena_array(ground->arena, struct fabric_cidr, settings->allow_hosts.count);
+    int r;
 
-    for (size_t i = 0; i < settings->allow_hosts.count; i++)
-        allowed[i] = (struct fabric_cidr){settings->allow_hosts.items[i].network,
-                                          settings->allow_hosts.items[i].prefix};
-    config->allowed_hosts = allowed;
-    config->allowed_host_count = settings->allow_hosts.count;
-    config->internet = internet[settings->internet];
-    if (settings->public_pool.set)
-        config->public_pool = (struct fabric_cidr){settings->public_pool.value.network,
-                                                   settings->public_pool.value.prefix};
-}
-
-static int open_native(const struct ground *ground, struct workload_backend *ret, struct err *err)
-{
-    struct workload_native_config config = {.durable = ground->settings->data.p != NULL, .sink = *ground->sink};
-    int r = workload_native_probe(err);
-
-    if (r < 0)
-        return r;
-    if (!ground->owner)
-        return err_plain(err, "/run/haar cannot be written");
-    config.owner = str_of(ground->owner->id);
-    config.state_dir = str_of(ground->owner->state);
-    config.run_dir = str_of(ground->owner->run);
-    fill_network(ground, &config);
-    return workload_native_new(&config, ret, err);
-}
-
-/* err says what is missing. */
-static int open_driver(enum backend_name name, const struct ground *ground, struct workload_backend *ret,
-                       struct err *err)
-{
-    *ret = (struct workload_backend){0};
     switch (name) {
     case BACKEND_NATIVE:
-        return open_native(ground, ret, err);
+        r = workload_native_probe(err);
+        if (r == 0 && !owner)
+            r = err_plain(err, "/run/haar cannot be written");
+        return r;
     case BACKEND_DOCKER:
     case BACKEND_PODMAN:
     case BACKEND_KUBERNETES:
@@ -68,7 +28,7 @@ static int open_driver(enum backend_name name, const struct ground *ground, stru
     return 0;
 }
 
-static int choose_auto(const struct ground *ground, struct backend_choice *ret)
+static void choose_auto(const struct owner *owner, struct arena *arena, struct backend_choice *ret)
 {
     static const enum backend_name order[] = {BACKEND_NATIVE, BACKEND_DOCKER, BACKEND_PODMAN};
     struct str why = S("");
@@ -76,17 +36,17 @@ static int choose_auto(const struct ground *ground, struct backend_choice *ret)
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
         struct err err = ERR_INIT;
 
-        if (open_driver(order[i], ground, &ret->backend, &err) == 0) {
+        if (probe(order[i], owner, &err) == 0) {
             log_info("backend %s: the first of native, docker, podman that can run here%s" STR_FMT "%s",
                      backend_word(order[i]), why.len ? " (" : "", STR_ARG(why), why.len ? ")" : "");
-            return 0;
+            ret->name = backend_word(order[i]);
+            return;
         }
-        why = arena_printf(ground->arena, STR_FMT "%s%s: %s", STR_ARG(why), why.len ? "; " : "", backend_word(order[i]),
+        why = arena_printf(arena, STR_FMT "%s%s: %s", STR_ARG(why), why.len ? "; " : "", backend_word(order[i]),
                            err.text);
     }
-    ret->backend = (struct workload_backend){0};
-    ret->reason = arena_printf(ground->arena, "no backend can run here (" STR_FMT ")", STR_ARG(why));
-    return 0;
+    ret->name = backend_word(BACKEND_NONE);
+    ret->reason = arena_printf(arena, "no backend can run here (" STR_FMT ")", STR_ARG(why));
 }
 
 /* Functions are not built: what would run them may only be left open. */
@@ -118,22 +78,58 @@ static const char *asked_by(const struct settings *settings)
     return settings->ec2_backend.set ? "--ec2-backend (HAAR_EC2_BACKEND)" : "--backend (HAAR_CONTAINER_BACKEND)";
 }
 
-int backend_choose(const struct settings *settings, const struct owner *owner, const struct workload_sink *sink,
-                   struct arena *arena, struct backend_choice *ret, struct err *err)
+int backend_choose(const struct settings *settings, const struct owner *owner, struct arena *arena,
+                   struct backend_choice *ret, struct err *err)
 {
-    const struct ground ground = {settings, owner, sink, arena};
     enum backend_name name = settings_ec2_backend(settings);
     int r = check_lambda(settings, err);
 
     if (r < 0)
         return r;
-    *ret = (struct backend_choice){.image = choose_image(settings)};
-    if (name == BACKEND_AUTO)
-        return choose_auto(&ground, ret);
-    r = open_driver(name, &ground, &ret->backend, err);
+    *ret = (struct backend_choice){.name = backend_word(name), .asked = true, .image = choose_image(settings)};
+    if (name == BACKEND_AUTO) {
+        ret->asked = false;
+        choose_auto(owner, arena, ret);
+        return 0;
+    }
+    r = probe(name, owner, err);
     if (r < 0)
         return err_wrap(err, "%s %s", asked_by(settings), backend_word(name));
     if (name == BACKEND_NONE)
         ret->reason = S("backend none was asked for; leave it out, and haar looks for one that can run");
     return 0;
+}
+
+/* Native is the one driver that is built. */
+/* What the settings say of the network. `allowed` has room for allow_hosts. */
+static void fill_network(const struct settings *settings, struct fabric_cidr *allowed,
+                         struct workload_native_config *config)
+{
+    static const enum fabric_internet internet[] = {[INTERNET_AUTO] = FABRIC_INTERNET_AUTO,
+                                                    [INTERNET_ON] = FABRIC_INTERNET_ON,
+                                                    [INTERNET_OFF] = FABRIC_INTERNET_OFF};
+
+    for (size_t i = 0; i < settings->allow_hosts.count; i++)
+        allowed[i] = (struct fabric_cidr){settings->allow_hosts.items[i].network,
+                                          settings->allow_hosts.items[i].prefix};
+    config->allowed_hosts = allowed;
+    config->allowed_host_count = settings->allow_hosts.count;
+    config->internet = internet[settings->internet];
+    if (settings->public_pool.set)
+        config->public_pool = (struct fabric_cidr){settings->public_pool.value.network,
+                                                   settings->public_pool.value.prefix};
+}
+
+int backend_open(const struct backend_choice *choice, const struct settings *settings, const struct owner *owner,
+                 const struct workload_sink *sink, struct workload_backend *ret, struct err *err)
+{
+    struct workload_native_config config = {.owner = str_of(owner->id),
+                                            .state_dir = str_of(owner->state),
+                                            .run_dir = str_of(owner->run),
+                                            .durable = settings->data.p != NULL,
+                                            .sink = *sink};
+    AUTO_FREE struct fabric_cidr *allowed = mem_alloc((settings->allow_hosts.count + 1) * sizeof *allowed);
+
+    fill_network(settings, allowed, &config);
+    return workload_native_new(&config, ret, err);
 }

@@ -1,6 +1,6 @@
 /*
- * Start: settings → owner and its lock → backend → store (the journal is loaded) → listen → the line on stdout.
- * What takes longer than that goes on behind it.
+ * Start: settings → owner and its lock → store (the journal is loaded) → listen → which backend → the line on stdout.
+ * Behind it: the backend is opened and adopts what still runs, what dead servers left is removed.
  *
  * End, at the first SIGTERM or SIGINT: stop accepting and finish answers → the reconciler → the backend (without --data
  * its machines too) → close the store → let go of the owner. A second signal has its default effect: the process ends
@@ -16,8 +16,9 @@
 #include "cli/settings.h"
 #include "operation/park.h"
 #include "reconcile/instances.h"
+#include "reconcile/networks.h"
 #include "services/ec2/default_world.h"
-#include "services/introspection/introspection.h"
+#include "introspection/introspection.h"
 #include "services/services.h"
 #include "workload/native.h"
 #include "workload/owner.h"
@@ -42,14 +43,21 @@ struct server {
     struct owner owner;
     bool owned;
     struct backend_choice choice;
+    struct workload_backend backend; /* once opened; driver NULL: none */
+    struct workload_sink sink;
+    bool opening, http_stopped, failed;
+    struct err open_err;
+    int opened;
     struct engine engine;
     struct instances *instances;
+    struct networks *network;
     struct access_config access;
     struct introspection own;
     struct endpoint *endpoint;
     struct http_server *http;
     struct http_listener *listener;
     uv_signal_t signals[2];
+    uv_timer_t hold; /* keeps the loop going until the end is over: the handles that do the work do not */
 };
 
 /* An absolute path: the owner's lock records it. */
@@ -135,6 +143,7 @@ static int open_store(struct server *server, struct err *err)
         return r;
     store_set_seed(server->engine.store, ec2_seed_world, NULL);
     server->engine.parking = parking_new(&server->engine);
+    server->network = networks_new(&server->engine);
     server->instances = instances_new(&server->engine);
     return 0;
 }
@@ -147,28 +156,6 @@ static int read_console(void *cookie, struct str id, size_t limit, struct buf *o
     return backend->driver->console(backend->cookie, id, limit, out, &written, err);
 }
 
-static int choose_backend(struct server *server, struct err *err)
-{
-    struct engine *engine = &server->engine;
-    struct workload_sink sink = instances_sink(server->instances);
-    int r = backend_choose(&server->settings, server->owned ? &server->owner : NULL, &sink, &server->arena,
-                           &server->choice, err);
-
-    if (r < 0)
-        return r;
-    engine->backend_reason = server->choice.reason;
-    engine->backend = S("none");
-    if (server->choice.backend.driver) {
-        engine->backend = str_of(server->choice.backend.driver->name);
-        engine->console = read_console;
-        engine->console_cookie = &server->choice.backend;
-    } else {
-        log_warning("there are no machines: " STR_FMT ". Every API call still works.", STR_ARG(server->choice.reason));
-    }
-    instances_start(server->instances, &server->choice.backend, server->choice.image);
-    return 0;
-}
-
 /* On a worker, behind the first answers: what servers that are dead and have no data folder left on this host. */
 static void reap_dead(void *arg)
 {
@@ -177,6 +164,107 @@ static void reap_dead(void *arg)
 
 static void on_reaped(void *arg)
 {
+}
+
+static void have_no_machines(struct server *server)
+{
+    server->backend = (struct workload_backend){0};
+    server->engine.backend = S("none");
+    server->engine.backend_reason = server->choice.reason;
+    log_warning("there are no machines: " STR_FMT ". Every API call still works.", STR_ARG(server->choice.reason));
+}
+
+/* Where public addresses come from: what the driver routes or, where there are no machines, what a setting says. */
+static void choose_public_pool(struct server *server)
+{
+    struct engine *engine = &server->engine;
+
+    if (server->backend.driver) {
+        struct fabric_status status = {0};
+        if (server->backend.driver->network_status)
+            server->backend.driver->network_status(server->backend.cookie, &status);
+        engine->public_network = status.public_pool.network;
+        engine->public_prefix = status.public_pool.prefix;
+        if (!status.enforced)
+            log_warning("security groups are not enforced: %s", status.reason);
+        if (!status.public_pool.prefix)
+            log_warning("there are no public addresses: %s", status.internet_reason);
+        return;
+    }
+    engine->public_network = server->settings.public_pool.set ? server->settings.public_pool.value.network : 0xc6120000;
+    engine->public_prefix = server->settings.public_pool.set ? server->settings.public_pool.value.prefix : 16;
+}
+
+/* What runs has its rules as the records have them: now others may start. */
+static void on_network_told(void *arg)
+{
+    struct server *server = arg;
+
+    instances_start(server->instances, &server->backend, server->choice.image);
+}
+
+static void start_instances(struct server *server)
+{
+    choose_public_pool(server);
+    server->own.backend = server->backend;
+    server->own.image = server->choice.image;
+    if (server->backend.driver) {
+        server->engine.console_cookie = &server->backend;
+        server->engine.console = read_console;
+        work_run(server->engine.pool, reap_dead, on_reaped, NULL);
+    }
+    networks_start(server->network, &server->backend, on_network_told, server);
+}
+
+static void begin_end(struct server *server);
+static void stop_instances(struct server *server);
+
+/* On a worker. */
+static void open_backend(void *arg)
+{
+    struct server *server = arg;
+
+    server->opened = backend_open(&server->choice, &server->settings, &server->owner, &server->sink, &server->backend,
+                                  &server->open_err);
+}
+
+/* A driver whose probe was well and that does not open all the same: asked for by name, the server ends; else there
+ * are no machines. */
+static void on_opened(void *arg)
+{
+    struct server *server = arg;
+
+    server->opening = false;
+    if (server->opened < 0) {
+        server->choice.reason = arena_printf(&server->arena, "%s: %s", server->choice.name, server->open_err.text);
+        have_no_machines(server);
+    }
+    start_instances(server);
+    if (server->http_stopped) {
+        stop_instances(server);
+    } else if (server->opened < 0 && server->choice.asked) {
+        server->failed = true;
+        begin_end(server);
+    }
+}
+
+static int choose_backend(struct server *server, struct err *err)
+{
+    int r = backend_choose(&server->settings, server->owned ? &server->owner : NULL, &server->arena, &server->choice,
+                           err);
+
+    if (r < 0)
+        return r;
+    if (server->choice.reason.p) {
+        have_no_machines(server);
+        start_instances(server);
+        return 0;
+    }
+    server->engine.backend = str_of(server->choice.name);
+    server->sink = instances_sink(server->instances);
+    server->opening = true;
+    work_run(server->engine.pool, open_backend, on_opened, server);
+    return 0;
 }
 
 static void drain(void *cookie, void (*done)(void *arg), void *arg)
@@ -196,8 +284,6 @@ static void make_endpoint(struct server *server)
     server->own.engine = &server->engine;
     server->own.http = server->http;
     server->own.endpoint = server->endpoint;
-    server->own.backend = server->choice.backend;
-    server->own.image = server->choice.image;
     server->own.drain = drain;
     server->own.drain_cookie = server;
     if (server->owned)
@@ -229,18 +315,20 @@ static void on_workloads_closed(void *arg)
     struct server *server = arg;
 
     instances_free(server->instances);
+    networks_free(server->network);
     parking_free(server->engine.parking);
     store_close(server->engine.store);
     work_pool_free(server->engine.pool);
     for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
         uv_close((uv_handle_t *)&server->signals[i], NULL);
+    uv_close((uv_handle_t *)&server->hold, NULL);
 }
 
 /* On a worker: removing machines takes time. */
 static void close_backend(void *arg)
 {
     struct server *server = arg;
-    const struct workload_backend *backend = &server->choice.backend;
+    const struct workload_backend *backend = &server->backend;
     struct err err = ERR_INIT;
 
     if (backend->driver &&
@@ -248,36 +336,59 @@ static void close_backend(void *arg)
         log_error("end of the %s backend: %s", backend->driver->name, err.text);
 }
 
-static void on_instances_stopped(void *arg)
+static void on_network_stopped(void *arg)
 {
     struct server *server = arg;
 
     work_run(server->engine.pool, close_backend, on_workloads_closed, server);
 }
 
+static void on_instances_stopped(void *arg)
+{
+    struct server *server = arg;
+
+    networks_stop(server->network, on_network_stopped, server);
+}
+
+static void stop_instances(struct server *server)
+{
+    instances_stop(server->instances, on_instances_stopped, server);
+}
+
 static void on_http_stopped(void *arg)
 {
     struct server *server = arg;
 
-    instances_stop(server->instances, on_instances_stopped, server);
+    server->http_stopped = true;
+    if (!server->opening) /* else on_opened goes on here */
+        stop_instances(server);
+}
+
+static void on_hold(uv_timer_t *timer)
+{
+}
+
+static void begin_end(struct server *server)
+{
+    for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
+        uv_signal_stop(&server->signals[i]); /* back to their default: a second one ends at once */
+    alarm(END_SECONDS);
+    uv_timer_start(&server->hold, on_hold, 1000 * END_SECONDS, 0);
+    introspection_stop(&server->own);
+    http_server_stop(server->http, GRACE_MS, on_http_stopped, server);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
 {
-    struct server *server = handle->data;
-
-    for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
-        uv_signal_stop(&server->signals[i]); /* back to their default: a second one ends at once */
     log_info("%s: ending", number == SIGINT ? "SIGINT" : "SIGTERM");
-    alarm(END_SECONDS);
-    introspection_stop(&server->own);
-    http_server_stop(server->http, GRACE_MS, on_http_stopped, server);
+    begin_end(handle->data);
 }
 
 static void catch_signals(struct server *server)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
 
+    uv_timer_init(server->engine.loop, &server->hold);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         uv_signal_init(server->engine.loop, &server->signals[i]);
         server->signals[i].data = server;
@@ -308,10 +419,11 @@ static int prepare(struct server *server, struct err *err)
         return r;
     set_access(server);
     make_engine(server);
-    r = open_store(server, err);
-    return r == 0 ? choose_backend(server, err) : r;
+    return open_store(server, err);
 }
 
+/* The port is taken before a backend is opened, so that a busy one leaves nothing behind; nobody is answered before the
+ * loop runs. */
 static int start(struct server *server, struct err *err)
 {
     struct http_handler handler;
@@ -322,11 +434,11 @@ static int start(struct server *server, struct err *err)
     make_endpoint(server);
     handler = endpoint_handler(server->endpoint, true);
     r = http_server_listen(server->http, server->settings.listen, &handler, &server->listener, err);
+    if (r == 0)
+        r = choose_backend(server, err);
     if (r < 0)
         return r;
     catch_signals(server);
-    if (server->choice.backend.driver)
-        work_run(server->engine.pool, reap_dead, on_reaped, NULL);
     return announce(server, err);
 }
 
@@ -396,5 +508,5 @@ int serve_main(int argc, char **argv)
     else
         fprintf(stderr, "haar: %s\n", err.text);
     let_go(&server);
-    return r == 0 ? 0 : 1;
+    return r == 0 && !server.failed ? 0 : 1;
 }

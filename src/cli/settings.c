@@ -5,7 +5,10 @@
 
 #include <stdlib.h>
 
-enum { SETTING_REPEATED = 1 /* each use of the flag appends */, SETTING_SWITCH = 2 /* a flag without value */ };
+enum {
+    SETTING_SWITCH = 1, /* a flag without value */
+    SETTING_LATER = 2,  /* what it is for is not built yet: said in help, and when it is set */
+};
 
 struct setting {
     const char *flag, *variable, *alias; /* NULL: none */
@@ -30,7 +33,7 @@ struct setting {
      "MAP",                                                                                                     \
      value_string_map,                                                                                          \
      AT(member.node_selector),                                                                                  \
-     0,                                                                                                         \
+     SETTING_LATER,                                                                                             \
      MAP,                                                                                                       \
      "nodes that may run its Pods"},                                                                            \
         {NULL,                                                                                                  \
@@ -39,19 +42,19 @@ struct setting {
          "JSON",                                                                                                \
          value_tolerations,                                                                                     \
          AT(member.tolerations),                                                                                \
-         0,                                                                                                     \
+         SETTING_LATER,                                                                                         \
          TOLERATIONS,                                                                                           \
          "its Pods' tolerations"},                                                                              \
     {                                                                                                           \
         NULL, "HAAR_" prefix "K8S_ANNOTATIONS", "FAKECLOUD_" prefix "K8S_ANNOTATIONS", "MAP", value_string_map, \
-            AT(member.annotations), 0, MAP, "its Pods' annotations"                                             \
+            AT(member.annotations), SETTING_LATER, MAP, "its Pods' annotations"                                 \
     }
 
 static const struct setting table[] = {
     {"--listen", "HAAR_LISTEN", NULL, "ADDR:PORT", value_listen, AT(listen), 0,
      "an address and port such as 127.0.0.1:4566 or [::1]:4566", "where to answer (127.0.0.1:4566; port 0: any free)"},
     {"--data", "HAAR_DATA", NULL, "DIR", value_path, AT(data), 0, "a folder's path",
-     "keep state in DIR and find it again at the next start (in memory only)"},
+     "keep state in DIR, and find it and the machines again at the next start (in memory)"},
     {"--backend", "HAAR_CONTAINER_BACKEND", "FAKECLOUD_CONTAINER_BACKEND", "NAME", value_backend, AT(backend), 0,
      BACKENDS, "what machines and functions run on: auto, native, docker, podman, kubernetes, none (auto)"},
     {"--ec2-backend", "HAAR_EC2_BACKEND", "FAKECLOUD_EC2_BACKEND", "NAME", value_opt_backend, AT(ec2_backend), 0,
@@ -59,19 +62,20 @@ static const struct setting table[] = {
     {"--lambda-backend", "HAAR_LAMBDA_BACKEND", "FAKECLOUD_LAMBDA_BACKEND", "NAME", value_opt_backend,
      AT(lambda_backend), 0, BACKENDS, "the same, for functions only"},
     {"--account-id", "HAAR_ACCOUNT_ID", "FAKECLOUD_ACCOUNT_ID", "N", value_account, AT(account_id), 0,
-     "an account id of 12 digits", "the account of callers whose access key is none (000000000000)"},
+     "an account id of 12 digits", "the account of a caller whose access key is not an account id (000000000000)"},
     {"--region", "HAAR_REGION", "FAKECLOUD_REGION", "REGION", value_region, AT(region), 0,
-     "a region of AWS such as us-east-1", "the region of callers that name none (us-east-1)"},
+     "a region of AWS such as us-east-1", "the region of a caller that names none (us-east-1)"},
     {"--internet", "HAAR_INTERNET", NULL, "WHEN", value_internet, AT(internet), 0, "auto, on or off",
      "may machines reach beyond this host: auto (where it forwards already), on, off"},
-    {"--allow-host", "HAAR_ALLOW_HOST", NULL, "CIDR", value_cidr_list, AT(allow_hosts), SETTING_REPEATED,
+    {"--allow-host", "HAAR_ALLOW_HOST", NULL, "CIDR", value_cidr_list, AT(allow_hosts), 0,
      "an IPv4 network such as 10.1.0.0/16", "let machines reach this network of the host's; may be repeated"},
     {"--log-level", "HAAR_LOG_LEVEL", NULL, "LEVEL", value_log_level, AT(log_level), 0, "error, warning, info or debug",
      "how much to tell on standard error: error, warning, info, debug (info)"},
     {"--remove-on-exit", "HAAR_REMOVE_ON_EXIT", NULL, NULL, value_switch, AT(remove_on_exit), SETTING_SWITCH,
-     "true or false", "with --data too, remove every machine at the end"},
+     "true or false", "remove every machine at the end, with --data too (without it they always are)"},
     {NULL, "HAAR_EC2_IMAGE", "FAKECLOUD_EC2_DEFAULT_IMAGE", "IMAGE", value_text, AT(ec2_image), 0,
-     "an image's name, without blanks", "what an AMI without an image of its own, or an unknown one, boots"},
+     "an image's name, without blanks",
+     "what machines boot, of unknown AMIs too: host or tiny (host; unknown AMIs refused)"},
     {NULL, "HAAR_PUBLIC_POOL", NULL, "CIDR", value_opt_cidr, AT(public_pool), 0,
      "an IPv4 network such as 198.18.0.0/20", "where public addresses come from (a free /20 of 198.18.0.0/15)"},
     {NULL, "HAAR_ALLOWED_HOSTS", NULL, "NAMES", value_host_list, AT(allowed_hosts), 0,
@@ -79,15 +83,15 @@ static const struct setting table[] = {
     {NULL, "HAAR_ALLOWED_ORIGINS", NULL, "ORIGINS", value_origin_list, AT(allowed_origins), 0,
      "origins between commas, such as https://app.example.org", "web pages that may call this server"},
     {NULL, "HAAR_TOKEN", NULL, "TOKEN", value_token, AT(token), 0,
-     "a token of 8 to 256 printable characters without blanks", "what exec and logs must show (made at the start)"},
-    {NULL, "HAAR_K8S_SELF_URL", "FAKECLOUD_K8S_SELF_URL", "URL", value_url, AT(k8s_self_url), 0,
+     "a token of 8 to 256 printable characters without blanks", "what exec and logs must show (a random one)"},
+    {NULL, "HAAR_K8S_SELF_URL", "FAKECLOUD_K8S_SELF_URL", "URL", value_url, AT(k8s_self_url), SETTING_LATER,
      "a URL such as http://haar.tools:4566", "how Pods reach this server"},
-    {NULL, "HAAR_K8S_NAMESPACE", "FAKECLOUD_K8S_NAMESPACE", "NAME", value_dns_label, AT(k8s_namespace), 0,
+    {NULL, "HAAR_K8S_NAMESPACE", "FAKECLOUD_K8S_NAMESPACE", "NAME", value_dns_label, AT(k8s_namespace), SETTING_LATER,
      "a namespace's name (lower-case letters, digits, -)", "the namespace of its Pods"},
-    {NULL, "HAAR_K8S_ECR_URL", "FAKECLOUD_K8S_ECR_URL", "URL", value_registry, AT(k8s_ecr_url), 0,
+    {NULL, "HAAR_K8S_ECR_URL", "FAKECLOUD_K8S_ECR_URL", "URL", value_registry, AT(k8s_ecr_url), SETTING_LATER,
      "a registry such as registry.tools:5000 or https://registry.tools", "where nodes pull images of ECR from"},
-    {NULL, "HAAR_K8S_PULL_SECRET", "FAKECLOUD_K8S_PULL_SECRET", "NAME", value_dns_name, AT(k8s_pull_secret), 0,
-     "a secret's name (lower-case letters, digits, - and .)", "the secret that they pull with"},
+    {NULL, "HAAR_K8S_PULL_SECRET", "FAKECLOUD_K8S_PULL_SECRET", "NAME", value_dns_name, AT(k8s_pull_secret),
+     SETTING_LATER, "a secret's name (lower-case letters, digits, - and .)", "the secret that they pull with"},
     PLACING("", k8s),
     PLACING("EC2_", ec2_k8s),
     PLACING("LAMBDA_", lambda_k8s),
@@ -116,6 +120,8 @@ static int set(const struct setting *setting, const char *name, struct str text,
 {
     if (!setting->parse(text, (char *)settings + setting->offset))
         return refuse(setting, name, text, err);
+    if (setting->how & SETTING_LATER)
+        log_warning("%s is accepted, but what it is for is not built yet", name);
     return 0;
 }
 
@@ -213,20 +219,26 @@ void settings_warn_unknown(char *const *environment)
     }
 }
 
+static const char *later(const struct setting *setting)
+{
+    return setting->how & SETTING_LATER ? " [not built yet]" : "";
+}
+
 void settings_help(struct buf *out)
 {
     char left[64];
 
-    buf_printf(out, "Flags, each with the environment variable that stands for it:\n");
+    buf_printf(out,
+               "Flags, each with the environment variable that stands for it; in parentheses what holds without:\n");
     for (size_t i = 0; i < ARRAY_LEN(table) && table[i].flag; i++) {
         snprintf(left, sizeof left, "%s%s%s", table[i].flag, table[i].value ? " " : "",
                  table[i].value ? table[i].value : "");
-        buf_printf(out, "  %-24s %s\n  %-24s %s\n", left, table[i].help, "", table[i].variable);
+        buf_printf(out, "  %-23s %s%s\n  %-23s %s\n", left, table[i].help, later(&table[i]), "", table[i].variable);
     }
     buf_printf(out, "\nVariables only:\n");
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (!table[i].flag)
-            buf_printf(out, "  %-32s %s\n", table[i].variable, table[i].help);
+            buf_printf(out, "  %-30s %s%s\n", table[i].variable, table[i].help, later(&table[i]));
 }
 
 enum backend_name settings_ec2_backend(const struct settings *settings)

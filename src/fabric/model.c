@@ -241,7 +241,7 @@ void model_vpc_free(struct vpc *vpc)
 /* Ids become names of kernel objects. */
 static int check_id(struct str id, struct err *err)
 {
-    bool fine = id.len > 0 && id.len < MODEL_ID - 8;
+    bool fine = id.len > 0 && id.len < MODEL_ID;
 
     for (size_t i = 0; i < id.len && fine; i++)
         fine = (id.p[i] >= 'a' && id.p[i] <= 'z') || (id.p[i] >= '0' && id.p[i] <= '9') || id.p[i] == '-';

@@ -28,7 +28,9 @@ struct engine {
     struct str account, region; /* where the caller names none */
     struct str backend;         /* "native", "none" …: where machines run */
     struct str backend_reason;  /* why there are none; empty if there are */
-    struct str default_image;   /* HAAR_EC2_IMAGE: what an unknown AMI boots; absent: unknown AMIs are refused */
+    uint32_t public_network;    /* the pool of public addresses, host order; prefix 0: there is none */
+    unsigned public_prefix;
+    struct str default_image; /* HAAR_EC2_IMAGE: what an unknown AMI boots; absent: unknown AMIs are refused */
     /* A machine's console, its last `limit` bytes; on a worker. NULL: there are no machines. */
     int (*console)(void *cookie, struct str instance_id, size_t limit, struct buf *out, struct err *err);
     void *console_cookie;

@@ -19,7 +19,7 @@ struct describe {
     char *views; /* what matched, inline */
     size_t count, capacity, limit;
     size_t expected; /* how many there may be, at first */
-    void *scratch; /* a source's view before it is known to match */
+    void *scratch;   /* a source's view before it is known to match */
     struct err *err;
 };
 

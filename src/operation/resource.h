@@ -46,7 +46,7 @@ struct resource {
      * at the end. */
     bool (*source)(struct call *call, uint64_t *position, void *view);
     bool (*source_by_id)(struct call *call, struct str id, void *view); /* NULL: an id is found by passing over all */
-    const struct resource_filter *filters; /* sorted by name */
+    const struct resource_filter *filters;                              /* sorted by name */
     const struct resource_reference *refers;
     uint16_t filter_count, refer_count;
     uint16_t record; /* shape */

@@ -6,6 +6,7 @@
 #include "base/time.h"
 #include "reconcile/spec.h"
 #include "services/ec2/instance.h"
+#include "services/ec2/public_address.h"
 
 #include <stdlib.h>
 
@@ -100,8 +101,9 @@ static void become_running(struct arena *arena, struct ec2_instance *instance)
     instance->metadata_options->state = S("applied");
 }
 
-static void become_stopped(struct arena *arena, struct ec2_instance *instance)
+static void become_stopped(struct tx *tx, struct arena *arena, struct ec2_instance *instance)
 {
+    public_address_on_stop(tx, arena, instance->instance_id);
     instance_set_state(arena, instance, INSTANCE_STOPPED);
     instance->force_stop = NO;
     instance->booted = NO;
@@ -122,7 +124,7 @@ static void become_failed(struct tx *tx, struct arena *arena, struct ec2_instanc
     struct str message = arena_printf(arena, "Server.InternalError: %s", err->text);
 
     if (instance->generation.value > 1)
-        become_stopped(arena, instance);
+        become_stopped(tx, arena, instance);
     else
         become_terminated(tx, arena, instance);
     instance_set_reason(arena, instance, S("Server.InternalError"), message);
@@ -147,7 +149,7 @@ static void log_failed_commit(const struct machine *machine, const struct err *e
 
 /* --- without a driver ------------------------------------------------------------------------------------------- */
 
-static void settle_record(struct tx *tx, struct arena *arena, struct str id)
+static void settle_record(struct engine *engine, struct tx *tx, struct arena *arena, struct str id)
 {
     const struct ec2_instance *seen = instance_peek(tx, id);
     struct ec2_instance *instance;
@@ -158,12 +160,13 @@ static void settle_record(struct tx *tx, struct arena *arena, struct str id)
     switch (instance_state_of(instance)) {
     case INSTANCE_PENDING:
     case INSTANCE_RUNNING:
+        public_address_on_start(engine, tx, arena, id);
         become_running(arena, instance);
         instance->reboots_done = instance->reboots_asked;
         instance->booted = YES;
         break;
     case INSTANCE_STOPPING:
-        become_stopped(arena, instance);
+        become_stopped(tx, arena, instance);
         break;
     case INSTANCE_SHUTTING_DOWN:
         become_terminated(tx, arena, instance);
@@ -186,7 +189,7 @@ static void settle_queue(struct instances *all, struct machine *queue)
 
         for (; queue && queue->world == world; queue = next) {
             next = queue->next_queued;
-            settle_record(tx, &arena, str_of(queue->id));
+            settle_record(all->engine, tx, &arena, str_of(queue->id));
             forget(queue);
         }
         if (tx_commit(tx, &err) < 0)
@@ -232,7 +235,7 @@ static void job_applied(struct machine *machine, struct tx *tx, struct ec2_insta
     } else if (machine->r < 0) {
         return;
     } else if (job == JOB_STOP && state == INSTANCE_STOPPING) {
-        become_stopped(arena, instance);
+        become_stopped(tx, arena, instance);
     } else if (job == JOB_REMOVE && state == INSTANCE_SHUTTING_DOWN) {
         become_terminated(tx, arena, instance);
     } else if (job == JOB_REBOOT && state == INSTANCE_RUNNING) {
@@ -292,7 +295,8 @@ static void start_ensure(struct machine *machine, struct tx *tx, const struct ec
     machine->reboots = instance->reboots_asked.value;
     machine->ready = machine->booted = machine->ended = false;
     machine->err = ERR_INIT;
-    machine->r = spec_of_instance(tx, &machine->arena, instance, machine->all->image, &machine->spec, &machine->err);
+    machine->r = spec_of_instance(tx, &machine->arena, instance, machine->all->image,
+                                  store_last(machine->all->engine->store), &machine->spec, &machine->err);
     if (machine->r < 0) {
         struct err err = machine->err;
         machine->all->jobs++;
@@ -332,6 +336,19 @@ static bool apply_end(struct machine *machine, struct tx *tx, const struct ec2_i
         return false;
     machine->ended = false;
     become_powered_off(tx_arena(tx), tx_edit(tx, EC2_INSTANCE, seen->instance_id));
+    return true;
+}
+
+/*
+ * A machine that is about to start gets its public address first, so that its interface never is without. The instance
+ * is edited too, unchanged: that brings it back here when the address is durable.
+ */
+static bool give_address(struct machine *machine, struct tx *tx, const struct ec2_instance *instance)
+{
+    if (instance_state_of(instance) != INSTANCE_PENDING || machine->generation == instance->generation.value ||
+        !public_address_on_start(machine->all->engine, tx, tx_arena(tx), instance->instance_id))
+        return false;
+    tx_edit(tx, EC2_INSTANCE, instance->instance_id);
     return true;
 }
 
@@ -389,9 +406,10 @@ static void look_at(struct machine *machine)
             start_job(machine, JOB_REMOVE);
         else
             forget(machine);
-    } else if (apply_reports(machine, tx, instance) || apply_end(machine, tx, instance)) {
+    } else if (apply_reports(machine, tx, instance) || apply_end(machine, tx, instance) ||
+               give_address(machine, tx, instance)) {
         if (tx_commit(tx, &err) < 0)
-            log_failed_commit(machine, &err); /* the feed brings it back otherwise */
+            log_failed_commit(machine, &err); /* else the feed brings it back, durable */
     } else {
         decide(machine, tx, instance);
         tx_rollback(tx);

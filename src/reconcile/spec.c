@@ -1,11 +1,10 @@
 #include "reconcile/spec.h"
 
 #include "aws/base64.h"
-#include "services/ec2/address.h"
+#include "reconcile/network_spec.h"
 #include "services/ec2/catalogue/types.h"
 #include "services/ec2/instance.h"
 
-#include <stdio.h>
 #include <zlib.h>
 
 enum { UNPACKED_LIMIT = 1024 * 1024 };
@@ -42,38 +41,8 @@ static int user_data(struct arena *arena, const struct ec2_instance *instance, s
     return unpack(arena, ret, err);
 }
 
-static bool parse_mac(struct str text, uint8_t mac[6])
-{
-    unsigned b[6];
-    char z[18];
-
-    if (!str_to_z(text, z, sizeof z) ||
-        sscanf(z, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]) != 6)
-        return false;
-    for (int i = 0; i < 6; i++)
-        mac[i] = (uint8_t)b[i];
-    return true;
-}
-
-static int interface_of(struct tx *tx, struct arena *arena, const struct ec2_network_interface *eni,
-                        struct workload_interface *out, struct err *err)
-{
-    const struct ec2_subnet *subnet = subnet_peek(tx, eni->subnet_id);
-    const struct ec2_vpc *vpc = vpc_peek(tx, eni->vpc_id);
-    uint32_t network;
-
-    if (!subnet || !vpc || !cidr_parse(subnet->cidr_block, &network, &out->prefix) ||
-        !address_parse(eni->private_ip_address, &out->address) || !parse_mac(eni->mac_address, out->mac))
-        return err_plain(err, "interface " STR_FMT " has no place in the network", STR_ARG(eni->network_interface_id));
-    out->id = arena_str(arena, eni->network_interface_id);
-    out->vpc_id = arena_str(arena, eni->vpc_id);
-    out->vpc_cidr = arena_str(arena, vpc->cidr_block);
-    out->gateway = network + 1;
-    out->device_index = (unsigned)eni->attachment->device_index.value;
-    return 0;
-}
-
-static int interfaces_of(struct tx *tx, struct arena *arena, struct str id, struct workload_spec *spec, struct err *err)
+static int interfaces_of(struct tx *tx, struct arena *arena, struct str id, uint64_t version,
+                         struct workload_spec *spec, struct err *err)
 {
     const struct ec2_network_interface *const *found;
     size_t count = instance_interfaces(tx, arena, id, &found);
@@ -81,7 +50,7 @@ static int interfaces_of(struct tx *tx, struct arena *arena, struct str id, stru
     int r = 0;
 
     for (size_t i = 0; i < count && r == 0; i++)
-        r = interface_of(tx, arena, found[i], &out[i], err);
+        r = network_interface_spec(tx, arena, found[i], version, &out[i], err);
     spec->interfaces = out;
     spec->interface_count = count;
     if (count) { /* ip-172-31-0-10.ec2.internal */
@@ -92,7 +61,7 @@ static int interfaces_of(struct tx *tx, struct arena *arena, struct str id, stru
 }
 
 int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instance *instance, struct str image,
-                     struct workload_spec *spec, struct err *err)
+                     uint64_t version, struct workload_spec *spec, struct err *err)
 {
     const struct instance_type *type = instance_type_find(instance->instance_type);
     int r;
@@ -107,5 +76,5 @@ int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instan
         arena, "haar: " STR_FMT " (" STR_FMT ") boots the built-in image '" STR_FMT "' in place of " STR_FMT,
         STR_ARG(instance->instance_id), STR_ARG(instance->instance_type), STR_ARG(image), STR_ARG(instance->image_id));
     r = user_data(arena, instance, &spec->user_data, err);
-    return r < 0 ? r : interfaces_of(tx, arena, instance->instance_id, spec, err);
+    return r < 0 ? r : interfaces_of(tx, arena, instance->instance_id, version, spec, err);
 }

@@ -250,73 +250,83 @@ static void must_remove(const char *id)
 /* ---- what a host has ---- */
 
 struct census {
-    int mounts, links, namespaces, cgroups, machines;
+    int mounts, links, namespaces, processes, cgroups, machines;
 };
 
+/* Lines of a file that name this owner: other tests and servers come and go on the same host. */
 static int count_lines(const char *path)
 {
     AUTO_BUF text = BUF_INIT;
     int lines = 0;
+    struct str rest;
 
     file_read(AT_FDCWD, path, &text, 16 << 20, &ERR_INIT);
-    for (size_t i = 0; i < text.len; i++)
-        lines += text.p[i] == '\n';
+    for (rest = buf_str(&text); rest.len;)
+        lines += str_contains(str_cut(&rest, '\n'), str_of(owner.id));
     return lines;
 }
 
-static int count_entries(const char *path)
+/* Entries of a folder; with `ours`, those that name this owner. */
+static int count_entries(const char *path, bool ours)
 {
     DIR *dir = opendir(path);
     int count = 0;
 
     for (struct dirent *entry; dir && (entry = readdir(dir));)
-        count += entry->d_name[0] != '.';
+        count += entry->d_name[0] != '.' && (!ours || str_contains(str_of(entry->d_name), str_of(owner.id)));
     if (dir)
         closedir(dir);
     return count;
 }
 
-/* Mount, network and PID namespaces that processes are in. */
-static int count_namespaces(void)
+/* Processes in cgroups of this owner. */
+static int count_processes(void)
 {
-    struct map seen = {0};
     DIR *dir = opendir("/proc");
-    int count;
+    int count = 0;
 
     for (struct dirent *entry; (entry = readdir(dir));) {
-        static const char *const kinds[] = {"net", "mnt", "pid"};
+        char path[300];
 
         if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
             continue;
-        for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-            char path[300], target[64];
-            ssize_t n;
-
-            snprintf(path, sizeof path, "/proc/%s/ns/%s", entry->d_name, kinds[i]);
-            n = readlink(path, target, sizeof target);
-            if (n > 0 && !map_get(&seen, (struct str){target, (size_t)n}))
-                map_put(&seen, (struct str){mem_copy(target, (size_t)n), (size_t)n}, &seen);
-        }
+        snprintf(path, sizeof path, "/proc/%s/cgroup", entry->d_name);
+        count += count_lines(path) > 0;
     }
     closedir(dir);
-    count = (int)seen.count;
-    for (struct map_slot *at = NULL; (at = map_next(&seen, at));)
-        free((void *)(uintptr_t)at->key.p);
-    map_free(&seen);
+    return count;
+}
+
+/* Links of the host are told apart by their alias. */
+static int count_links(void)
+{
+    DIR *dir = opendir("/sys/class/net");
+    int count = 0;
+
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char path[300];
+
+        snprintf(path, sizeof path, "/sys/class/net/%s/ifalias", entry->d_name);
+        count += entry->d_name[0] != '.' && count_lines(path) > 0;
+    }
+    if (dir)
+        closedir(dir);
     return count;
 }
 
 static struct census take_census(void)
 {
-    char machines[128];
+    char machines[128], cgroups[128];
 
     snprintf(machines, sizeof machines, "%s/machines", owner.state);
+    snprintf(cgroups, sizeof cgroups, "/sys/fs/cgroup/pids/haar/%s", owner.id);
     return (struct census){
         .mounts = count_lines("/proc/self/mountinfo"),
-        .links = count_entries("/sys/class/net"),
-        .namespaces = count_namespaces() + count_entries("/run/netns"),
-        .cgroups = count_lines("/proc/cgroups") ? count_entries("/sys/fs/cgroup/pids/haar") : 0,
-        .machines = count_entries(machines),
+        .links = count_links(),
+        .namespaces = count_entries("/run/netns", true),
+        .processes = count_processes(),
+        .cgroups = count_entries(cgroups, false),
+        .machines = count_entries(machines, false),
     };
 }
 
@@ -330,9 +340,9 @@ static void assert_same_census(struct census before)
             return;
         usleep(20000);
     }
-    fail_msg("mounts %d → %d, links %d → %d, namespaces %d → %d, cgroups %d → %d, machines %d → %d", before.mounts,
-             now.mounts, before.links, now.links, before.namespaces, now.namespaces, before.cgroups, now.cgroups,
-             before.machines, now.machines);
+    fail_msg("mounts %d → %d, links %d → %d, namespaces %d → %d, processes %d → %d, cgroups %d → %d, machines %d → %d",
+             before.mounts, now.mounts, before.links, now.links, before.namespaces, now.namespaces, before.processes,
+             now.processes, before.cgroups, now.cgroups, before.machines, now.machines);
 }
 
 /* ---- tests ---- */

@@ -66,7 +66,7 @@ class Round:
         self.choices = dict(zip(threads, map(random.Random, seeds)))
         for thread in threads:
             thread.start()
-        threading.Event().wait(self.chance.uniform(0.005, 0.13))
+        threading.Event().wait(self.chance.uniform(0.005, 0.1))
         self.server.kill()
         for thread in threads:
             thread.join(30)
@@ -92,9 +92,9 @@ class Round:
 
     def write(self, raw, n, choose):
         kind = choose.random()
-        if kind < 0.7:
+        if kind < 0.8:
             self.count_up(raw, n, choose)
-        elif kind < 0.9 or not self.launched - self.terminated:
+        elif kind < 0.92 or not self.launched - self.terminated:
             body = self.done(raw.call("RunInstances", ImageId=an_image(), MinCount=1, MaxCount=2, InstanceType="t3.nano"))
             with self.lock:
                 self.launched.update(values_of(body, "instanceId"))

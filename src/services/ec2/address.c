@@ -28,16 +28,21 @@ uint32_t prefix_mask(unsigned prefix)
     return prefix ? ~(uint32_t)0 << (32 - prefix) : 0;
 }
 
-bool cidr_parse(struct str text, uint32_t *ret_network, unsigned *ret_prefix)
+bool cidr_parse_any(struct str text, uint32_t *ret_address, unsigned *ret_prefix)
 {
     struct str address = str_cut(&text, '/');
     int64_t prefix;
 
     if (!text.p || text.len > 2 || !str_to_int(text, &prefix) || prefix < 0 || prefix > 32 ||
-        !address_parse(address, ret_network) || (*ret_network & ~prefix_mask((unsigned)prefix)))
+        !address_parse(address, ret_address))
         return false;
     *ret_prefix = (unsigned)prefix;
     return true;
+}
+
+bool cidr_parse(struct str text, uint32_t *ret_network, unsigned *ret_prefix)
+{
+    return cidr_parse_any(text, ret_network, ret_prefix) && !(*ret_network & ~prefix_mask(*ret_prefix));
 }
 
 static bool in_use(struct call *call, const struct ec2_subnet *subnet, struct str address)

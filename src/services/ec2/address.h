@@ -7,6 +7,7 @@ bool address_parse(struct str text, uint32_t *ret);
 struct str address_text(struct arena *arena, uint32_t address);
 /* "172.31.0.0/20" → network and prefix. Host bits must be clear. */
 bool cidr_parse(struct str text, uint32_t *ret_network, unsigned *ret_prefix);
+bool cidr_parse_any(struct str text, uint32_t *ret_address, unsigned *ret_prefix); /* host bits may be set */
 uint32_t prefix_mask(unsigned prefix);
 
 /*

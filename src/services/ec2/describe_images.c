@@ -3,7 +3,8 @@
 #include "services/ec2/catalogue/images.h"
 #include "services/ec2/local.h"
 
-static void map_ebs(struct call *call, const struct image *image, const struct region *region, struct ec2_block_device_mapping *mapping)
+static void map_ebs(struct call *call, const struct image *image, const struct region *region,
+                    struct ec2_block_device_mapping *mapping)
 {
     char text[IMAGE_ID_SIZE];
 
@@ -20,10 +21,12 @@ static void map_ebs(struct call *call, const struct image *image, const struct r
     }
 }
 
-static void map_devices(struct call *call, const struct image *image, const struct region *region, struct ec2_image *view)
+static void map_devices(struct call *call, const struct image *image, const struct region *region,
+                        struct ec2_image *view)
 {
     bool ebs = str_equal(catalogue_text(image->root_device_type), S("ebs"));
-    struct ec2_block_device_mapping *items = arena_array(call->arena, struct ec2_block_device_mapping, (size_t)ebs + image->ephemeral);
+    struct ec2_block_device_mapping *items = arena_array(call->arena, struct ec2_block_device_mapping,
+                                                         (size_t)ebs + image->ephemeral);
     size_t count = 0;
 
     if (ebs)
@@ -126,8 +129,8 @@ static bool hides(const struct ec2_describe_images_request *in, const struct ima
 }
 
 /* Ids and owners together: an image of another owner is passed over, one that does not exist is an error. */
-int ec2_describe_images(struct call *call, const struct ec2_describe_images_request *in, struct ec2_describe_images_result *out,
-                        struct err *err)
+int ec2_describe_images(struct call *call, const struct ec2_describe_images_request *in,
+                        struct ec2_describe_images_result *out, struct err *err)
 {
     const struct region *region = region_find(call->region);
     int r = resource_select(call, EC2_IMAGE, in, (struct any_list *)&out->images, &out->next_token, err);

@@ -66,8 +66,9 @@ static void fill_storage(struct call *call, const struct instance_type *type, st
     out->total_size_in_gb = INT(type->storage.total_gb);
     out->disks.items = NEW(call, struct ec2_disk_info);
     out->disks.count = 1;
-    out->disks.items[0] = (struct ec2_disk_info){.size_in_gb = INT(type->storage.disk_gb), .count = INT(type->storage.disks),
-                                                .type = catalogue_text(type->storage.type)};
+    out->disks.items[0] = (struct ec2_disk_info){.size_in_gb = INT(type->storage.disk_gb),
+                                                 .count = INT(type->storage.disks),
+                                                 .type = catalogue_text(type->storage.type)};
     out->nvme_support = catalogue_text(type->storage.nvme);
     out->encryption_support = catalogue_text(type->storage.encryption);
 }
@@ -169,7 +170,8 @@ static void fill_network(struct call *call, const struct instance_type *type, st
     out->flexible_ena_queues_support = supported(type->flexible_ena_queues);
     if (type->network.tcp_established_timeout) {
         out->connection_tracking_configuration = NEW(call, struct ec2_default_connection_tracking_configuration);
-        out->connection_tracking_configuration->default_tcp_established_timeout = INT(type->network.tcp_established_timeout);
+        out->connection_tracking_configuration->default_tcp_established_timeout = INT(
+            type->network.tcp_established_timeout);
         out->connection_tracking_configuration->default_udp_timeout = INT(INSTANCE_UDP_TIMEOUT);
         out->connection_tracking_configuration->default_udp_stream_timeout = INT(INSTANCE_UDP_STREAM_TIMEOUT);
     }
@@ -357,7 +359,9 @@ bool offering_source(struct call *call, uint64_t *position, struct ec2_instance_
             continue;
         view->instance_type = catalogue_text(type->name);
         view->location_type = kind;
-        view->location = !zones ? catalogue_text(region->name) : by_id ? catalogue_text(zone->id) : catalogue_text(zone->name);
+        view->location = !zones  ? catalogue_text(region->name)
+                         : by_id ? catalogue_text(zone->id)
+                                 : catalogue_text(zone->name);
         return true;
     }
     return false;

@@ -85,12 +85,9 @@ static struct str attribute_value(struct call *call, struct str name)
 int ec2_describe_account_attributes(struct call *call, const struct ec2_describe_account_attributes_request *in,
                                     struct ec2_describe_account_attributes_result *out, struct err *err)
 {
-    static const struct str all[] = {{"supported-platforms", 19},
-                                     {"vpc-max-security-groups-per-interface", 37},
-                                     {"max-elastic-ips", 15},
-                                     {"max-instances", 13},
-                                     {"vpc-max-elastic-ips", 19},
-                                     {"default-vpc", 11}};
+    static const struct str all[] = {{"supported-platforms", 19}, {"vpc-max-security-groups-per-interface", 37},
+                                     {"max-elastic-ips", 15},     {"max-instances", 13},
+                                     {"vpc-max-elastic-ips", 19}, {"default-vpc", 11}};
     const struct str *names = in->attribute_names.count ? in->attribute_names.items : all;
     size_t count = in->attribute_names.count ? in->attribute_names.count : sizeof all / sizeof *all;
 

@@ -86,6 +86,19 @@ size_t instance_interfaces(struct tx *tx, struct arena *arena, struct str instan
     return count;
 }
 
+/* Elastic IPs on the interface belong to nobody again. */
+static void release_addresses(struct tx *tx, const struct ec2_network_interface *eni)
+{
+    const struct ec2_address *const *found;
+    size_t count = address_find(tx, EC2_ADDRESS_BY_NETWORK_INTERFACE_ID, eni->network_interface_id, &found);
+
+    for (size_t i = 0; i < count; i++) {
+        struct ec2_address *address = tx_edit(tx, EC2_ADDRESS, found[i]->allocation_id);
+        address->association_id = address->network_interface_id = address->network_interface_owner_id = (struct str){0};
+        address->private_ip_address = address->instance_id = (struct str){0};
+    }
+}
+
 void instance_release(struct tx *tx, struct arena *arena, struct str instance_id)
 {
     const struct ec2_network_interface *const *interfaces;
@@ -95,6 +108,7 @@ void instance_release(struct tx *tx, struct arena *arena, struct str instance_id
     for (size_t i = 0; i < count; i++) {
         struct ec2_network_interface *eni;
         if (interfaces[i]->attachment->delete_on_termination.value) {
+            release_addresses(tx, interfaces[i]);
             network_interface_remove(tx, interfaces[i]->network_interface_id);
             continue;
         }

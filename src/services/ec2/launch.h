@@ -23,7 +23,7 @@ struct launch_interface {
     const struct str *secondary_ips;
     size_t secondary_count; /* how many more addresses; secondary_ips NULL: any */
     int64_t device_index, card_index;
-    bool delete_on_termination;
+    bool delete_on_termination, public_wanted;
 };
 
 struct launch {

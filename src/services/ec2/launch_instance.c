@@ -74,6 +74,7 @@ static int make_interface(struct call *call, const struct launch *launch, const 
     eni->groups = plan->groups;
     eni->mac_address = new_mac(call);
     eni->source_dest_check = YES;
+    eni->public_wanted = BOOL(plan->public_wanted && launch->interface_count == 1);
     eni->status = S("in-use");
     eni->tag_set = launch->interface_tags;
     eni->operator= arena_new(call->arena, struct ec2_operator_response);

@@ -184,6 +184,7 @@ static int plan_primary(struct call *call, struct launch *launch, struct err *er
         return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
                        "The parameter groupName cannot be used with the parameter subnet");
     interface->private_ip = in->private_ip_address;
+    interface->public_wanted = interface->subnet->map_public_ip_on_launch.value;
     interface->description = S("");
     interface->interface_type = S("interface");
     interface->delete_on_termination = true;
@@ -258,6 +259,12 @@ static int plan_interface(struct call *call, struct launch *launch,
     interface->description = in->description.p ? in->description : S("");
     interface->interface_type = in->interface_type.p ? in->interface_type : S("interface");
     interface->delete_on_termination = !in->delete_on_termination.set || in->delete_on_termination.value;
+    interface->public_wanted = in->associate_public_ip_address.set ? in->associate_public_ip_address.value
+                                                                   : interface->subnet->map_public_ip_on_launch.value;
+    if (in->associate_public_ip_address.value && (in->device_index.value || launch->in->network_interfaces.count > 1))
+        return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
+                       "The associatePublicIPAddress parameter cannot be specified when launching with multiple "
+                       "network interfaces.");
     r = plan_addresses(call, in, interface, err);
     if (r < 0)
         return r;

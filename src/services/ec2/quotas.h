@@ -8,11 +8,11 @@
 #include "base/str.h"
 
 enum quota {
-    QUOTA_RULES_PER_GROUP,       /* in each direction */
+    QUOTA_RULES_PER_GROUP, /* in each direction */
     QUOTA_GROUPS_PER_INTERFACE,
     QUOTA_VOLUMES_PER_INSTANCE,
     QUOTA_INSTANCES_PER_CALL,
-    QUOTA_INSTANCES,             /* an account's, from here on */
+    QUOTA_INSTANCES, /* an account's, from here on */
     QUOTA_ELASTIC_IPS,
     QUOTA_COUNT,
 };

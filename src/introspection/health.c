@@ -1,5 +1,5 @@
 /* Is it up, and what does it run on? */
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #include "services/services.h"
 

@@ -1,5 +1,5 @@
 /* Forgets all records, or one account's; answers when that is durable and their workloads are gone. */
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #include "base/log.h"
 #include "base/mem.h"

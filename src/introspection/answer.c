@@ -1,4 +1,4 @@
-#include "services/introspection/answer.h"
+#include "introspection/answer.h"
 
 #include <stdarg.h>
 

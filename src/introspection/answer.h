@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/json.h"
-#include "services/introspection/introspection.h"
+#include "introspection/introspection.h"
 
 /* Takes *body. Held until every commit that it could have seen is durable. */
 void answer_when_durable(struct introspection *own, struct http_request *request, struct str content_type,
@@ -28,8 +28,9 @@ void on_instance_networks(void *cookie, struct http_request *request);
 void on_console(void *cookie, struct http_request *request);
 void on_exec(void *cookie, struct http_request *request);
 
-struct ec2_instance;
 /* The machine that a path names: /…/instances/ID/VERB, of whatever account. Else answers 404 or 501 itself: false. */
 bool find_machine(struct introspection *own, struct http_request *request, struct str *ret_id, int *ret_state);
+/* Its state, low byte of AWS's code; -1: no such instance. */
+int machine_state(struct introspection *own, struct arena *arena, struct str id);
 void sessions_stop(struct introspection *own);
 void readers_stop(struct introspection *own);

@@ -1,0 +1,359 @@
+#include "reconcile/networks.h"
+
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "reconcile/network_spec.h"
+#include "services/ec2/instance.h"
+
+#include <stdlib.h>
+
+enum { ID_SIZE = 32 };
+
+enum part_kind { PART_VPC, PART_GROUP, PART_INTERFACE };
+
+/* One thing that the driver may have to be told of. It exists while it is stale or being told. */
+struct part {
+    enum part_kind kind;
+    char id[ID_SIZE], vpc_id[ID_SIZE]; /* vpc_id: of a group */
+    struct networks *network;
+    struct part *next_queued;
+    struct world *world;
+    bool queued, busy, again; /* again: went stale while it was being told */
+
+    /* The job's. gone: the record is. */
+    struct arena arena;
+    bool gone, skip, held; /* held: until its machine runs */
+    struct fabric_vpc vpc;
+    struct fabric_group group;
+    struct workload_interface interface;
+    int r;
+    struct err err;
+};
+
+struct networks {
+    struct engine *engine;
+    struct workload_backend backend;
+    struct map parts; /* id → struct part */
+    struct part *queue_first, **queue_last;
+    uv_idle_t idle;
+    size_t jobs;
+    bool stopping;
+    void (*idle_done)(void *arg); /* called once there are no jobs */
+    void *idle_arg;
+};
+
+static void on_idle(uv_idle_t *idle);
+
+static void enqueue(struct part *part)
+{
+    struct networks *network = part->network;
+
+    if (part->busy)
+        part->again = true;
+    if (part->queued || part->busy)
+        return;
+    part->queued = true;
+    part->next_queued = NULL;
+    *network->queue_last = part;
+    network->queue_last = &part->next_queued;
+    uv_idle_start(&network->idle, on_idle);
+}
+
+static void stale(struct networks *network, struct world *world, enum part_kind kind, struct str id, struct str vpc_id)
+{
+    struct part *part;
+
+    if (!id.p || id.len >= ID_SIZE || vpc_id.len >= ID_SIZE)
+        return;
+    part = map_get(&network->parts, id);
+    if (!part) {
+        part = mem_alloc(sizeof *part);
+        part->kind = kind;
+        part->network = network;
+        str_to_z(id, part->id, sizeof part->id);
+        map_put(&network->parts, str_of(part->id), part);
+    }
+    part->world = world;
+    if (vpc_id.p)
+        str_to_z(vpc_id, part->vpc_id, sizeof part->vpc_id);
+    enqueue(part);
+}
+
+static void forget(struct part *part)
+{
+    map_remove(&part->network->parts, str_of(part->id));
+    arena_free(&part->arena);
+    free(part);
+}
+
+/* --- what the feed makes stale --------------------------------------------------------------------------------- */
+
+static void interface_changed(struct networks *network, const struct change *change)
+{
+    const struct ec2_network_interface *old = change->old, *new = change->new;
+
+    /* What has just been made is brought by ensure, what is gone went with its machine. */
+    if (old && new &&new->attachment)
+        stale(network, change->world, PART_INTERFACE, change->id, (struct str){0});
+}
+
+/* It runs, or never will: what was held is looked at again. */
+static void instance_changed(struct networks *network, const struct change *change)
+{
+    const struct ec2_instance *old = change->old, *new = change->new;
+
+    if (!old || instance_state_of(old) != INSTANCE_PENDING || (new &&instance_state_of(new) == INSTANCE_PENDING))
+        return;
+    for (struct map_slot *at = NULL; (at = map_next(&network->parts, at));) {
+        struct part *part = at->value;
+        if (part->held)
+            enqueue(part);
+    }
+}
+
+static void gateway_changed(struct networks *network, const struct change *change)
+{
+    const struct ec2_internet_gateway *versions[] = {change->old, change->new};
+
+    for (size_t i = 0; i < 2; i++)
+        if (versions[i] && versions[i]->attachments.count)
+            stale(network, change->world, PART_VPC, versions[i]->attachments.items[0].vpc_id, (struct str){0});
+}
+
+static void rule_changed(struct networks *network, const struct change *change)
+{
+    const struct ec2_security_group_rule *rule = change->new ? change->new : change->old;
+
+    stale(network, change->world, PART_GROUP, rule->group_id, (struct str){0});
+}
+
+static void on_change(void *cookie, const struct change *change)
+{
+    struct networks *network = cookie;
+    const void *newest = change->new ? change->new : change->old;
+
+    if (!network->backend.driver || !network->backend.driver->set_vpc)
+        return;
+    switch (change->kind) {
+    case EC2_VPC:
+        stale(network, change->world, PART_VPC, change->id, (struct str){0});
+        break;
+    case EC2_SUBNET:
+        stale(network, change->world, PART_VPC, ((const struct ec2_subnet *)newest)->vpc_id, (struct str){0});
+        break;
+    case EC2_ROUTE_TABLE:
+        stale(network, change->world, PART_VPC, ((const struct ec2_route_table *)newest)->vpc_id, (struct str){0});
+        break;
+    case EC2_INTERNET_GATEWAY:
+        gateway_changed(network, change);
+        break;
+    case EC2_SECURITY_GROUP_RULE:
+        rule_changed(network, change);
+        break;
+    case EC2_NETWORK_INTERFACE:
+        interface_changed(network, change);
+        break;
+    case EC2_INSTANCE:
+        instance_changed(network, change);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- telling the driver ------------------------------------------------------------------------------------------ */
+
+static void tell(void *arg)
+{
+    struct part *part = arg;
+    const struct workload_backend *backend = &part->network->backend;
+
+    if (part->kind == PART_VPC && part->gone)
+        part->r = backend->driver->remove_vpc(backend->cookie, str_of(part->id), &part->err);
+    else if (part->kind == PART_VPC)
+        part->r = backend->driver->set_vpc(backend->cookie, &part->vpc, &part->err);
+    else if (part->kind == PART_GROUP)
+        part->r = backend->driver->set_group(backend->cookie, str_of(part->vpc_id), &part->group, &part->err);
+    else
+        part->r = backend->driver->set_interface(backend->cookie, &part->interface, &part->err);
+}
+
+static void check_idle(struct networks *network)
+{
+    void (*done)(void *) = network->idle_done;
+
+    if (!done || network->jobs || (network->queue_first && !network->stopping))
+        return;
+    network->idle_done = NULL;
+    done(network->idle_arg);
+}
+
+static void when_idle(struct networks *network, void (*done)(void *arg), void *arg)
+{
+    network->idle_done = done;
+    network->idle_arg = arg;
+    check_idle(network);
+}
+
+static void on_told(void *arg)
+{
+    struct part *part = arg;
+    struct networks *network = part->network;
+
+    network->jobs--;
+    part->busy = false;
+    arena_free(&part->arena);
+    if (part->r < 0)
+        log_error("network: %s: %s", part->id, part->err.text);
+    if (part->again)
+        enqueue(part);
+    else
+        forget(part);
+    check_idle(network);
+}
+
+static void describe_group(struct part *part, struct tx *tx, uint64_t version)
+{
+    const struct ec2_security_group *group = security_group_peek(tx, str_of(part->id));
+
+    part->skip = !group || !network_group(tx, &part->arena, str_of(part->id), version, &part->group);
+    if (group)
+        str_to_z(group->vpc_id, part->vpc_id, sizeof part->vpc_id);
+}
+
+/*
+ * An interface whose machine does not run has nothing to be told of. One whose machine is being started is held until
+ * that runs: the driver may not be told of it meanwhile, and what the start was told may be older.
+ */
+static void describe_interface(struct part *part, struct tx *tx, uint64_t version)
+{
+    const struct ec2_network_interface *eni = network_interface_peek(tx, str_of(part->id));
+    const struct ec2_instance *instance = eni && eni->attachment ? instance_peek(tx, eni->attachment->instance_id)
+                                                                 : NULL;
+
+    part->held = instance && instance_state_of(instance) == INSTANCE_PENDING;
+    part->skip = !instance || instance_state_of(instance) != INSTANCE_RUNNING;
+    if (part->skip)
+        return;
+    if (network_interface_spec(tx, &part->arena, eni, version, &part->interface, &part->err) < 0) {
+        log_error("network: %s", part->err.text);
+        part->skip = true;
+    }
+}
+
+static void describe(struct part *part)
+{
+    struct store *store = part->network->engine->store;
+    struct arena arena = ARENA_INIT;
+    struct tx *tx = tx_begin(store, part->world, &arena, S("network"));
+    uint64_t version = store_last(store);
+
+    part->gone = part->skip = part->held = false;
+    part->r = 0;
+    part->err = ERR_INIT;
+    if (part->kind == PART_VPC)
+        part->gone = !network_vpc(tx, &part->arena, str_of(part->id), version, &part->vpc);
+    else if (part->kind == PART_GROUP)
+        describe_group(part, tx, version);
+    else
+        describe_interface(part, tx, version);
+    tx_rollback(tx);
+    arena_free(&arena);
+}
+
+static void look_at(struct part *part)
+{
+    struct networks *network = part->network;
+
+    if (network->stopping)
+        return;
+    describe(part);
+    if (part->skip) {
+        if (!part->held)
+            forget(part);
+        return;
+    }
+    part->busy = true;
+    part->again = false;
+    network->jobs++;
+    work_run(network->engine->pool, tell, on_told, part);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    struct networks *network = idle->data;
+    struct part *queue = network->queue_first, *next;
+
+    uv_idle_stop(idle);
+    network->queue_first = NULL;
+    network->queue_last = &network->queue_first;
+    for (; queue; queue = next) {
+        next = queue->next_queued;
+        queue->queued = false;
+        look_at(queue);
+    }
+    check_idle(network);
+}
+
+/* --- start and end --------------------------------------------------------------------------------------------------
+ */
+
+struct networks *networks_new(struct engine *engine)
+{
+    struct networks *network = mem_alloc(sizeof *network);
+
+    network->engine = engine;
+    network->queue_last = &network->queue_first;
+    uv_idle_init(engine->loop, &network->idle);
+    network->idle.data = network;
+    store_subscribe(engine->store, on_change, network);
+    return network;
+}
+
+static void adopt_in(struct networks *network, struct world *world)
+{
+    struct arena arena = ARENA_INIT;
+    struct tx *tx = tx_begin(network->engine->store, world, &arena, S("network"));
+    const struct ec2_network_interface *eni;
+
+    for (uint64_t position = 0; (eni = network_interface_next(tx, &position));) {
+        const struct ec2_instance *instance = eni->attachment ? instance_peek(tx, eni->attachment->instance_id) : NULL;
+        if (instance && instance_state_of(instance) == INSTANCE_RUNNING)
+            stale(network, world, PART_INTERFACE, eni->network_interface_id, (struct str){0});
+    }
+    tx_rollback(tx);
+    arena_free(&arena);
+}
+
+void networks_start(struct networks *network, const struct workload_backend *backend, void (*done)(void *arg),
+                    void *arg)
+{
+    network->backend = *backend;
+    if (backend->driver && backend->driver->set_vpc)
+        for (struct world *world = NULL; (world = store_next_world(network->engine->store, world));)
+            adopt_in(network, world);
+    when_idle(network, done, arg);
+}
+
+void networks_stop(struct networks *network, void (*done)(void *arg), void *arg)
+{
+    network->stopping = true;
+    when_idle(network, done, arg);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void networks_free(struct networks *network)
+{
+    for (struct map_slot *at = NULL; (at = map_next(&network->parts, at));) {
+        struct part *part = at->value;
+        arena_free(&part->arena);
+        free(part);
+    }
+    map_free(&network->parts);
+    uv_close((uv_handle_t *)&network->idle, on_closed);
+}
