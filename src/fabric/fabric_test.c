@@ -274,6 +274,17 @@ static bool passes(int from, int to, char c)
     return send(from, &c, 1, MSG_NOSIGNAL) == 1 && ready(to, POLLIN) && recv(to, &got, 1, 0) == 1 && got == c;
 }
 
+static void reopen(struct fabric_config config)
+{
+    struct err err = ERR_INIT;
+
+    must(fabric_close(fabric, true, &err), &err);
+    config.owner = S(OWNER);
+    config.state_dir = S(STATE "/" OWNER);
+    fabric = fabric_new(&config);
+    pool = fabric_public_pool(fabric);
+}
+
 /* ---- tests ---- */
 
 static void groups_open_what_they_say_and_revoked_ports_take_no_new_connection(void **state)
@@ -518,11 +529,17 @@ static void guests_reach_nothing_of_the_host(void **state)
     int listener;
 
     NEEDS_ABLE();
+    reopen((struct fabric_config){.internet = FABRIC_INTERNET_ON}); /* so that only what is the host's is kept away */
     describe("vpc-1", true, groups, 1);
     add(&a);
     listener = listen_in(host, SOCK_STREAM, 4566);
     assert_false(reaches(a.fd, HOST, 4566));
     assert_false(pings(a.fd, HOST));
+    (void)!system("ip addr add 198.51.100.7/24 dev up0"); /* the host has moved */
+    a.public ++;
+    set_interface(&a);
+    assert_false(reaches(a.fd, 0xc6336407, 4566));
+    (void)!system("ip addr del 198.51.100.7/24 dev up0");
     assert_false(reaches(a.fd, 0xa9fea9fe, 80));   /* 169.254.169.254 */
     assert_false(reaches(a.fd, 0x0a000001, 4566)); /* its gateway answers nothing */
     assert_false(pings(a.fd, 0x0a000001));
@@ -530,6 +547,7 @@ static void guests_reach_nothing_of_the_host(void **state)
     assert_false(pings(a.fd, 0xa9fe6402));
     close(listener);
     drop(&a);
+    reopen((struct fabric_config){0});
 }
 
 static void a_spoofed_source_goes_nowhere(void **state)
@@ -694,17 +712,6 @@ static int make_outside(void)
     enter(host);
     (void)!system("ip route replace 8.8.8.8 via 203.0.113.2");
     return fd;
-}
-
-static void reopen(struct fabric_config config)
-{
-    struct err err = ERR_INIT;
-
-    must(fabric_close(fabric, true, &err), &err);
-    config.owner = S(OWNER);
-    config.state_dir = S(STATE "/" OWNER);
-    fabric = fabric_new(&config);
-    pool = fabric_public_pool(fabric);
 }
 
 static char read_forwarding(void)

@@ -435,6 +435,13 @@ static int take_publics(struct network *network, const struct fabric_interface *
     return r;
 }
 
+static bool same(const struct attached *a, const struct attached *b)
+{
+    return a->combination == b->combination && a->mark == b->mark && a->source_dest_check == b->source_dest_check &&
+           a->address_count == b->address_count &&
+           memcmp(a->addresses, b->addresses, a->address_count * sizeof a->addresses[0]) == 0;
+}
+
 int network_set_interface(struct network *network, const struct fabric_interface *to, struct err *err)
 {
     struct attached *attached = map_get(&network->interfaces, to->id), now;
@@ -453,6 +460,10 @@ int network_set_interface(struct network *network, const struct fabric_interface
     if (!attached->told && --vpc->untold == 0 && r == 0) /* the last: from now on the rules are ours */
         r = apply_vpc(network, vpc, err);
     attached->told = true;
+    if (r == 0 && vpc->rules_stand && same(attached, &now)) {
+        attached->version = now.version;
+        return 0;
+    }
     return r == 0 ? change(network, attached, &now, err) : r;
 }
 
@@ -473,7 +484,6 @@ static int unnote(struct network *network, struct attached *attached, struct err
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
     struct vpc *vpc = attached->vpc;
-    int r;
 
     begin_rules(network, &batch);
     rules_remove(&batch, attached);
@@ -481,8 +491,11 @@ static int unnote(struct network *network, struct attached *attached, struct err
         vpc->untold--;
     map_remove(&network->interfaces, str_of(attached->id));
     model_interface_free(attached);
-    r = vpc->count ? send_change(network, vpc, &batch, err) : 0; /* else the namespace takes them along */
-    return vpc->count ? r : end_vpc(network, vpc, err);
+    if (vpc->count == 0)
+        return end_vpc(network, vpc, err); /* which takes its rules along */
+    if (!vpc->rules_stand && vpc->untold == 0)
+        return apply_vpc(network, vpc, err); /* it was the last that nobody had told of */
+    return send_change(network, vpc, &batch, err);
 }
 
 static void delete_link_now(const char *link)
