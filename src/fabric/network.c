@@ -1,7 +1,6 @@
 #include "fabric/network.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "fabric/conntrack.h"
 #include "fabric/hub.h"
 #include "fabric/link.h"
@@ -11,9 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/rtnetlink.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
