@@ -10,6 +10,7 @@
 #include "fabric/rules.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,11 +192,13 @@ static int adopt_namespace(const struct network *network, struct vpc *vpc, struc
 /* Enters it, making it when there is none. */
 static int open_vpc(const struct network *network, struct vpc *vpc, struct err *err)
 {
+    static uint64_t keys;
     char name[64];
     int r;
 
     if (vpc->fd >= 0)
         return namespace_enter(vpc->fd, err);
+    vpc->key = ++keys;
     name_namespace(network, vpc, name);
     vpc->fd = namespace_open(name, err);
     if (vpc->fd >= 0) {
@@ -217,6 +220,7 @@ static int end_vpc(const struct network *network, struct vpc *vpc, struct err *e
 
     name_namespace(network, vpc, name);
     fd_close(&vpc->rules);
+    fd_close(&vpc->flows);
     fd_close(&vpc->fd);
     vpc->rules_stand = vpc->linked = false;
     vpc->untold = vpc->adopted_tables = 0;
@@ -309,12 +313,12 @@ static const struct fabric_address *find_address(const struct attached *attached
     return NULL;
 }
 
-static void forget_flows(const struct vpc *vpc, uint32_t address)
+static void forget_flows(const struct network *network, struct vpc *vpc, uint32_t address)
 {
-    struct err err = ERR_INIT;
-
-    if (namespace_enter(vpc->fd, &err) < 0 || conntrack_forget(address, &err) < 0)
-        log_warning("%s: %s", vpc->id, err.text);
+    if (vpc->flows < 0 && namespace_enter(vpc->fd, &ERR_INIT) == 0)
+        vpc->flows = conntrack_socket();
+    if (vpc->flows >= 0)
+        reaper_end_flows(network->reaper, vpc->key, fcntl(vpc->flows, F_DUPFD_CLOEXEC, 0), address);
 }
 
 /* Public addresses that `before` had and `after` has not, or for another private one. */
@@ -330,7 +334,7 @@ static int withdraw(const struct network *network, const struct attached *before
             continue;
         if (hub_withdraw(network->hub, before->vpc, was->public, err) < 0)
             r = -1;
-        forget_flows(before->vpc, was->public);
+        forget_flows(network, before->vpc, was->public);
     }
     return r;
 }
@@ -343,14 +347,17 @@ static int publish(const struct network *network, const struct attached *before,
     for (size_t i = 0; i < after->address_count && r == 0 && after->vpc->linked; i++) {
         const struct fabric_address *is = &after->addresses[i], *was = find_address(before, is->private);
 
-        if (is->public && (!was || was->public != is->public))
-            r = hub_publish(network->hub, after->vpc, is->public, err);
+        if (!is->public || (was && was->public == is->public))
+            continue;
+        reaper_await_flows(network->reaper, after->vpc->key, is->public);
+        r = hub_publish(network->hub, after->vpc, is->public, err);
     }
     return r;
 }
 
 /* Private addresses on the router's end. */
-static int move_addresses(const struct attached *before, const struct attached *after, struct err *err)
+static int move_addresses(const struct network *network, const struct attached *before, const struct attached *after,
+                          struct err *err)
 {
     struct netlink nl;
     int r = namespace_enter(after->vpc->fd, err);
@@ -362,15 +369,17 @@ static int move_addresses(const struct attached *before, const struct attached *
         r = netlink_make_room(&nl, err);
     }
     for (size_t i = 0; i < after->address_count && r == 0; i++) {
-        if (!find_address(before, after->addresses[i].private))
-            link_put_address(&nl, after->index, after->addresses[i].private, after->gateway, after->mac);
+        if (find_address(before, after->addresses[i].private))
+            continue;
+        reaper_await_flows(network->reaper, after->vpc->key, after->addresses[i].private);
+        link_put_address(&nl, after->index, after->addresses[i].private, after->gateway, after->mac);
         r = netlink_make_room(&nl, err);
     }
     if (r == 0)
         r = netlink_send(&nl, err);
     for (size_t i = 0; i < before->address_count; i++) {
         if (!find_address(after, before->addresses[i].private))
-            forget_flows(after->vpc, before->addresses[i].private);
+            forget_flows(network, after->vpc, before->addresses[i].private);
     }
     return r;
 }
@@ -392,7 +401,7 @@ static int change(const struct network *network, struct attached *attached, cons
     if (r == 0)
         r = send_change(network, attached->vpc, &withdrawals, err);
     if (r == 0)
-        r = move_addresses(&before, attached, err);
+        r = move_addresses(network, &before, attached, err);
     return r == 0 ? publish(network, &before, attached, err) : r;
 }
 
@@ -426,6 +435,13 @@ static int take_publics(struct network *network, const struct fabric_interface *
     return r;
 }
 
+static bool same(const struct attached *a, const struct attached *b)
+{
+    return a->combination == b->combination && a->mark == b->mark && a->source_dest_check == b->source_dest_check &&
+           a->address_count == b->address_count &&
+           memcmp(a->addresses, b->addresses, a->address_count * sizeof a->addresses[0]) == 0;
+}
+
 int network_set_interface(struct network *network, const struct fabric_interface *to, struct err *err)
 {
     struct attached *attached = map_get(&network->interfaces, to->id), now;
@@ -444,6 +460,10 @@ int network_set_interface(struct network *network, const struct fabric_interface
     if (!attached->told && --vpc->untold == 0 && r == 0) /* the last: from now on the rules are ours */
         r = apply_vpc(network, vpc, err);
     attached->told = true;
+    if (r == 0 && vpc->rules_stand && same(attached, &now)) {
+        attached->version = now.version;
+        return 0;
+    }
     return r == 0 ? change(network, attached, &now, err) : r;
 }
 
@@ -464,7 +484,6 @@ static int unnote(struct network *network, struct attached *attached, struct err
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
     struct vpc *vpc = attached->vpc;
-    int r;
 
     begin_rules(network, &batch);
     rules_remove(&batch, attached);
@@ -472,8 +491,11 @@ static int unnote(struct network *network, struct attached *attached, struct err
         vpc->untold--;
     map_remove(&network->interfaces, str_of(attached->id));
     model_interface_free(attached);
-    r = vpc->count ? send_change(network, vpc, &batch, err) : 0; /* else the namespace takes them along */
-    return vpc->count ? r : end_vpc(network, vpc, err);
+    if (vpc->count == 0)
+        return end_vpc(network, vpc, err); /* which takes its rules along */
+    if (!vpc->rules_stand && vpc->untold == 0)
+        return apply_vpc(network, vpc, err); /* it was the last that nobody had told of */
+    return send_change(network, vpc, &batch, err);
 }
 
 static void delete_link_now(const char *link)
@@ -491,6 +513,10 @@ static int make_link(const struct network *network, const struct fabric_interfac
     struct vpc *vpc = attached->vpc;
     int r = namespace_enter(vpc->fd, err);
 
+    for (size_t i = 0; i < attached->address_count; i++) {
+        reaper_await_flows(network->reaper, vpc->key, attached->addresses[i].private);
+        reaper_await_flows(network->reaper, vpc->key, attached->addresses[i].public);
+    }
     attached->index = vpc->next_index++;
     if (r == 0)
         r = link_router_end(network->owner, interface, attached->link, attached->index, guest, err);
@@ -593,11 +619,11 @@ int network_detach(struct network *network, struct str id, struct err *err)
     if (r == 0)
         r = link_down(attached->link, err);
     if (r == 0 && attached->index)
-        network->end_link(network->cookie, attached->index);
+        reaper_end_link(network->reaper, vpc->key, attached->index);
     if (each_public(network, vpc, attached, hub_withdraw, err) < 0)
         r = -1;
     for (size_t i = 0; i < attached->address_count && vpc->count > 1; i++)
-        forget_flows(vpc, attached->addresses[i].private);
+        forget_flows(network, vpc, attached->addresses[i].private);
     return unnote(network, attached, err) < 0 ? -1 : r;
 }
 
