@@ -832,6 +832,36 @@ static void a_dead_owner_is_removed_whole(void **state)
     open_fabric();
 }
 
+static void pools_of_owners_that_do_not_run_are_taken_when_no_other_is_free(void **state)
+{
+    char path[128], text[64];
+    struct fabric_cidr first;
+    struct err err = ERR_INIT;
+
+    NEEDS_ABLE();
+    first = pool;
+    for (unsigned i = 0; i < 32; i++) {
+        snprintf(path, sizeof path, STATE "/other%03u", i);
+        must(dir_make(path, 0700, &err), &err);
+        snprintf(path, sizeof path, STATE "/other%03u/pool", i);
+        snprintf(text, sizeof text, "198.%u.%u.0/20\n", 18 + i / 16, i % 16 * 16);
+        if (0xc6120000 + (i << 12) != first.network)
+            must(file_write(AT_FDCWD, path, str_of(text), 0600, &err), &err);
+    }
+    reopen((struct fabric_config){0});
+    assert_int_equal(pool.network, first.network); /* its own, kept */
+    must(file_write(AT_FDCWD, STATE "/" OWNER "/pool", S("10.1.0.0/33"), 0600, &err), &err);
+    snprintf(path, sizeof path, STATE "/other%03u/pool", (first.network - 0xc6120000) >> 12);
+    must(file_write(AT_FDCWD, path, S("198.18.0.0/15"), 0600, &err), &err);
+    reopen((struct fabric_config){0});
+    assert_int_equal(pool.prefix, 20);
+    reopen((struct fabric_config){.public_pool = {0xcb007100, 24}}); /* the host's own network */
+    assert_int_equal(pool.prefix, 0);
+    reopen((struct fabric_config){.public_pool = {0xc6336400, 24}});
+    assert_int_equal(pool.network, 0xc6336400);
+    reopen((struct fabric_config){0});
+}
+
 /* ---- figures ---- */
 
 static int64_t since(int64_t start)
@@ -954,6 +984,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(what_allow_host_names_is_reached_and_no_more, forget),
         cmocka_unit_test_teardown(a_host_that_cannot_filter_runs_guests_and_says_so, forget),
         cmocka_unit_test_teardown(a_dead_owner_is_removed_whole, forget),
+        cmocka_unit_test_teardown(pools_of_owners_that_do_not_run_are_taken_when_no_other_is_free, forget),
     };
     const struct CMUnitTest figures[] = {cmocka_unit_test(bench)};
 
