@@ -151,11 +151,13 @@ static int fill_devices(int dev, uint32_t base)
         const struct device *d = &devices[i];
 
         if (mknodat(dev, d->name, S_IFCHR | 0666, makedev(d->major, d->minor)) < 0 ||
-            fchownat(dev, d->name, base, base, AT_SYMLINK_NOFOLLOW) < 0)
+            fchownat(dev, d->name, base, base, AT_SYMLINK_NOFOLLOW) < 0 ||
+            fchmodat(dev, d->name, 0666, 0) < 0) /* whatever the server's umask is */
             return fail_path("make device", d->name);
     }
     for (size_t i = 0; i < sizeof device_links / sizeof *device_links; i++) {
-        if (symlinkat(device_links[i].target, dev, device_links[i].name) < 0)
+        if (symlinkat(device_links[i].target, dev, device_links[i].name) < 0 ||
+            fchownat(dev, device_links[i].name, base, base, AT_SYMLINK_NOFOLLOW) < 0)
             return fail_path("link device", device_links[i].name);
     }
     if (mkdirat(dev, "pts", 0755) < 0 || mkdirat(dev, "shm", 01777) < 0 ||

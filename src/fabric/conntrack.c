@@ -23,7 +23,21 @@ static struct nlmsghdr *put_head(char *at, uint16_t type, uint16_t flags)
     return head;
 }
 
-static bool tuple_has(const struct nlattr *tuple, uint32_t address)
+struct wanted {
+    const uint32_t *addresses;
+    size_t count;
+};
+
+static bool is_wanted(const struct wanted *wanted, uint32_t address)
+{
+    for (size_t i = 0; i < wanted->count; i++) {
+        if (wanted->addresses[i] == address)
+            return true;
+    }
+    return false;
+}
+
+static bool tuple_has(const struct nlattr *tuple, const struct wanted *wanted)
 {
     const struct nlattr *part, *ip;
 
@@ -34,7 +48,7 @@ static bool tuple_has(const struct nlattr *tuple, uint32_t address)
         mnl_attr_for_each_nested(ip, part)
         {
             if ((mnl_attr_get_type(ip) == CTA_IP_V4_SRC || mnl_attr_get_type(ip) == CTA_IP_V4_DST) &&
-                mnl_attr_get_u32(ip) == htonl(address))
+                is_wanted(wanted, ntohl(mnl_attr_get_u32(ip))))
                 return true;
         }
     }
@@ -42,7 +56,7 @@ static bool tuple_has(const struct nlattr *tuple, uint32_t address)
 }
 
 /* Deletes what one entry of the dump names, when the address is in it. */
-static void put_delete(struct buf *deletes, const struct nlmsghdr *entry, uint32_t address)
+static void put_delete(struct buf *deletes, const struct nlmsghdr *entry, const struct wanted *wanted)
 {
     const struct nlattr *attribute, *original = NULL, *id = NULL;
     struct nlmsghdr *head;
@@ -57,7 +71,7 @@ static void put_delete(struct buf *deletes, const struct nlmsghdr *entry, uint32
         if (type == CTA_ID)
             id = attribute;
         if (type == CTA_TUPLE_ORIG || type == CTA_TUPLE_REPLY)
-            has = has || tuple_has(attribute, address);
+            has = has || tuple_has(attribute, wanted);
     }
     if (!has || !original)
         return;
@@ -70,9 +84,9 @@ static void put_delete(struct buf *deletes, const struct nlmsghdr *entry, uint32
 }
 
 /* One datagram of the dump. 1: the end. */
-static int read_entries(int fd, uint32_t address, struct buf *deletes, struct err *err)
+static int read_entries(int fd, const struct wanted *wanted, struct buf *deletes, struct err *err)
 {
-    static char bytes[ANSWER_SIZE] __attribute__((aligned(8))); /* the fabric's thread only */
+    static char bytes[ANSWER_SIZE] __attribute__((aligned(8))); /* one thread */
     ssize_t n = recv(fd, bytes, sizeof bytes, 0);
     int left = (int)n;
 
@@ -86,7 +100,7 @@ static int read_entries(int fd, uint32_t address, struct buf *deletes, struct er
 
             return err_os(err, -answer->error, "list the tracked flows");
         }
-        put_delete(deletes, head, address);
+        put_delete(deletes, head, wanted);
     }
     return 0;
 }
@@ -101,23 +115,40 @@ static void send_deletes(int fd, const struct buf *deletes)
     }
 }
 
-int conntrack_forget(uint32_t address, struct err *err)
+int conntrack_socket(void)
 {
     struct timeval limit = {.tv_sec = 5};
-    AUTO_FD fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    return fd;
+}
+
+/* Answers to deletions that failed, entries that ended by themselves, are of no interest to the next. */
+static void drain(int fd)
+{
+    char bytes[1024];
+
+    while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) >= 0)
+        ;
+}
+
+int conntrack_forget(int fd, const uint32_t *addresses, size_t count, struct err *err)
+{
+    const struct wanted wanted = {addresses, count};
     AUTO_BUF deletes = BUF_INIT;
     char question[64] __attribute__((aligned(8)));
     struct nlmsghdr *head = put_head(question, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
     int r;
 
-    if (fd < 0)
-        return err_os(err, errno, "open a conntrack socket");
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (send(fd, head, head->nlmsg_len, 0) < 0)
         return err_os(err, errno, "list the tracked flows");
     do
-        r = read_entries(fd, address, &deletes, err);
+        r = read_entries(fd, &wanted, &deletes, err);
     while (r == 0);
     send_deletes(fd, &deletes);
+    drain(fd);
     return r < 0 ? r : 0;
 }

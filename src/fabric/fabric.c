@@ -1,9 +1,4 @@
-/*
- * Requests wait in a list; the fabric's thread takes one at a time and has network.c do it.
- *
- * Deleting a link takes the kernel 17 ms, so a second thread does that, over a socket that was opened in the right
- * namespace.
- */
+/* Requests wait in a list; the fabric's thread takes one at a time and has network.c do it. */
 #include "fabric/fabric.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -53,40 +48,15 @@ struct request {
     struct request *next;
 };
 
-struct link_end {
-    int fd; /* netlink socket in its namespace */
-    unsigned index;
-    struct link_end *next;
-};
-
 struct fabric {
-    pthread_t thread, reaper;
+    pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t asked, answered;
     struct request *first, **last;
 
     struct network network; /* the thread's own; network.home is where it rests, so that it pins no namespace */
     struct fabric_status status;
-
-    pthread_mutex_t reaper_lock;
-    pthread_cond_t reaper_asked;
-    struct link_end *ending;
-    bool reaper_ends;
 };
-
-static void end_link_later(void *cookie, unsigned index)
-{
-    struct fabric *fabric = cookie;
-    struct link_end *end = mem_alloc(sizeof *end);
-
-    end->fd = link_socket();
-    end->index = index;
-    pthread_mutex_lock(&fabric->reaper_lock);
-    end->next = fabric->ending;
-    fabric->ending = end;
-    pthread_cond_signal(&fabric->reaper_asked);
-    pthread_mutex_unlock(&fabric->reaper_lock);
-}
 
 /* ---- whether rules can be ---- */
 
@@ -219,32 +189,6 @@ static void *fabric_main(void *arg)
     return NULL;
 }
 
-static void *reaper_main(void *arg)
-{
-    struct fabric *fabric = arg;
-
-    pthread_mutex_lock(&fabric->reaper_lock);
-    for (;;) {
-        struct link_end *end = fabric->ending;
-
-        if (!end && fabric->reaper_ends)
-            break;
-        if (!end) {
-            pthread_cond_wait(&fabric->reaper_asked, &fabric->reaper_lock);
-            continue;
-        }
-        fabric->ending = end->next;
-        pthread_mutex_unlock(&fabric->reaper_lock);
-        if (end->fd >= 0)
-            link_delete(end->index, end->fd);
-        fd_close(&end->fd);
-        free(end);
-        pthread_mutex_lock(&fabric->reaper_lock);
-    }
-    pthread_mutex_unlock(&fabric->reaper_lock);
-    return NULL;
-}
-
 static int ask(struct fabric *fabric, struct request *request)
 {
     pthread_mutex_lock(&fabric->lock);
@@ -260,11 +204,7 @@ static int ask(struct fabric *fabric, struct request *request)
 static void fabric_free(struct fabric *fabric)
 {
     pthread_join(fabric->thread, NULL);
-    pthread_mutex_lock(&fabric->reaper_lock);
-    fabric->reaper_ends = true;
-    pthread_cond_signal(&fabric->reaper_asked);
-    pthread_mutex_unlock(&fabric->reaper_lock);
-    pthread_join(fabric->reaper, NULL);
+    reaper_free(fabric->network.reaper);
     fd_close(&fabric->network.home);
     free(fabric);
 }
@@ -278,16 +218,12 @@ struct fabric *fabric_new(const struct fabric_config *config)
         abort(); /* owner ids are ours: 8 characters */
     snprintf(network->table, sizeof network->table, "haar_%s", network->owner);
     network->home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-    network->end_link = end_link_later;
-    network->cookie = fabric;
+    network->reaper = reaper_new();
     fabric->last = &fabric->first;
     pthread_mutex_init(&fabric->lock, NULL);
-    pthread_mutex_init(&fabric->reaper_lock, NULL);
     pthread_cond_init(&fabric->asked, NULL);
     pthread_cond_init(&fabric->answered, NULL);
-    pthread_cond_init(&fabric->reaper_asked, NULL);
     start_thread(&fabric->thread, fabric_main, fabric);
-    start_thread(&fabric->reaper, reaper_main, fabric);
     ask(fabric, &(struct request){.kind = OPEN, .config = config});
     return fabric;
 }

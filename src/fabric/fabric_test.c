@@ -274,6 +274,17 @@ static bool passes(int from, int to, char c)
     return send(from, &c, 1, MSG_NOSIGNAL) == 1 && ready(to, POLLIN) && recv(to, &got, 1, 0) == 1 && got == c;
 }
 
+static void reopen(struct fabric_config config)
+{
+    struct err err = ERR_INIT;
+
+    must(fabric_close(fabric, true, &err), &err);
+    config.owner = S(OWNER);
+    config.state_dir = S(STATE "/" OWNER);
+    fabric = fabric_new(&config);
+    pool = fabric_public_pool(fabric);
+}
+
 /* ---- tests ---- */
 
 static void groups_open_what_they_say_and_revoked_ports_take_no_new_connection(void **state)
@@ -518,11 +529,17 @@ static void guests_reach_nothing_of_the_host(void **state)
     int listener;
 
     NEEDS_ABLE();
+    reopen((struct fabric_config){.internet = FABRIC_INTERNET_ON}); /* so that only what is the host's is kept away */
     describe("vpc-1", true, groups, 1);
     add(&a);
     listener = listen_in(host, SOCK_STREAM, 4566);
     assert_false(reaches(a.fd, HOST, 4566));
     assert_false(pings(a.fd, HOST));
+    (void)!system("ip addr add 198.51.100.7/24 dev up0"); /* the host has moved */
+    a.public ++;
+    set_interface(&a);
+    assert_false(reaches(a.fd, 0xc6336407, 4566));
+    (void)!system("ip addr del 198.51.100.7/24 dev up0");
     assert_false(reaches(a.fd, 0xa9fea9fe, 80));   /* 169.254.169.254 */
     assert_false(reaches(a.fd, 0x0a000001, 4566)); /* its gateway answers nothing */
     assert_false(pings(a.fd, 0x0a000001));
@@ -530,6 +547,7 @@ static void guests_reach_nothing_of_the_host(void **state)
     assert_false(pings(a.fd, 0xa9fe6402));
     close(listener);
     drop(&a);
+    reopen((struct fabric_config){0});
 }
 
 static void a_spoofed_source_goes_nowhere(void **state)
@@ -673,6 +691,177 @@ static void the_host_gets_one_link_and_one_route_and_keeps_nothing(void **state)
     open_fabric();
 }
 
+/* ---- beyond the host ---- */
+
+enum { OUTSIDE = 0x08080808 };
+
+/* A namespace behind the host's uplink, with 8.8.8.8. */
+static int make_outside(void)
+{
+    char command[200];
+    int fd;
+
+    assert_int_equal(unshare(CLONE_NEWNET), 0);
+    fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    (void)!system("ip link set lo up; ip addr add 8.8.8.8/32 dev lo");
+    enter(host);
+    snprintf(command, sizeof command, "ip link set up1 netns /proc/%d/fd/%d", getpid(), fd);
+    (void)!system(command);
+    enter(fd);
+    (void)!system("ip link set up1 up; ip addr add 203.0.113.2/24 dev up1");
+    enter(host);
+    (void)!system("ip route replace 8.8.8.8 via 203.0.113.2");
+    return fd;
+}
+
+static char read_forwarding(void)
+{
+    char c = 0;
+    AUTO_FD fd = open("/proc/sys/net/ipv4/ip_forward", O_RDONLY | O_CLOEXEC); /* of the thread's namespace */
+
+    return read(fd, &c, 1) == 1 ? c : 0;
+}
+
+static void the_internet_is_reached_where_the_host_forwards_and_the_switch_allows(void **state)
+{
+    struct guest a = {"eni-a", "vpc-1", "sg-open", 0x0a00000a, 0, -1};
+    const struct fabric_group groups[] = {group("sg-open", open_rules, 2)};
+    struct fabric_status status;
+    int outside, listener, accepted;
+
+    NEEDS_ABLE();
+    outside = make_outside();
+    listener = listen_in(outside, SOCK_STREAM, 443);
+    a.public = pool.network + 70;
+    for (int i = 0; i < 3; i++) {
+        static const enum fabric_internet modes[] = {FABRIC_INTERNET_AUTO, FABRIC_INTERNET_ON, FABRIC_INTERNET_OFF};
+
+        reopen((struct fabric_config){.internet = modes[i]});
+        fabric_status(fabric, &status);
+        assert_int_equal(status.internet, modes[i] == FABRIC_INTERNET_ON);
+        assert_true(status.internet || status.internet_reason[0]);
+        assert_int_equal(read_forwarding(), modes[i] == FABRIC_INTERNET_ON ? '1' : '0');
+        describe("vpc-1", true, groups, 1);
+        add(&a);
+        assert_int_equal(reaches(a.fd, OUTSIDE, 443), status.internet);
+        if (status.internet)
+            assert_int_equal(accept_one(listener, &accepted), HOST);
+        assert_false(reaches(a.fd, ELSEWHERE, 443)); /* a network that the host is in */
+        drop(&a);
+    }
+    close(accepted);
+    (void)!system("nft 'table ip f { chain forwards { type filter hook forward priority 0; policy drop; }; }'");
+    reopen((struct fabric_config){.internet = FABRIC_INTERNET_ON});
+    fabric_status(fabric, &status);
+    assert_false(status.internet);
+    assert_non_null(strstr(status.internet_reason, "chain forwards of table ip f"));
+    (void)!system("nft delete table ip f");
+    reopen((struct fabric_config){0});
+    assert_int_equal(read_forwarding(), '0');
+    close(listener); /* outside stays: the host's uplink ends in it */
+}
+
+static void what_allow_host_names_is_reached_and_no_more(void **state)
+{
+    static const struct fabric_cidr allowed = {HOST, 32};
+    struct guest a = {"eni-a", "vpc-1", "sg-open", 0x0a00000a, 0, -1};
+    const struct fabric_group groups[] = {group("sg-open", open_rules, 2)};
+    int listener;
+
+    NEEDS_ABLE();
+    reopen((struct fabric_config){.allowed_hosts = &allowed, .allowed_host_count = 1});
+    a.public = pool.network + 80;
+    describe("vpc-1", true, groups, 1);
+    add(&a);
+    listener = listen_in(host, SOCK_STREAM, 5000);
+    assert_true(reaches(a.fd, HOST, 5000));
+    drop(&a);
+    reopen((struct fabric_config){0});
+    describe("vpc-1", true, groups, 1);
+    add(&a);
+    assert_false(reaches(a.fd, HOST, 5000));
+    close(listener);
+    drop(&a);
+}
+
+static void a_host_that_cannot_filter_runs_guests_and_says_so(void **state)
+{
+    struct guest a = {"eni-a", "vpc-1", "sg-closed", 0x0a00000a, 0, -1},
+                 b = {"eni-b", "vpc-1", "sg-closed", 0x0a00000b, 0, -1};
+    const struct fabric_group groups[] = {group("sg-closed", nothing, 0)};
+    struct fabric_status status;
+
+    NEEDS_ABLE();
+    reopen((struct fabric_config){.no_rules = true});
+    fabric_status(fabric, &status);
+    assert_false(status.enforced);
+    assert_true(status.reason[0]);
+    assert_int_equal(status.public_pool.prefix, 0);
+    describe("vpc-1", true, groups, 1);
+    add(&a);
+    add(&b);
+    assert_true(pings(a.fd, b.address));
+    b.group = "sg-other";
+    set_interface(&b);
+    drop(&a);
+    drop(&b);
+    reopen((struct fabric_config){0});
+    fabric_status(fabric, &status);
+    assert_true(status.enforced);
+}
+
+static void a_dead_owner_is_removed_whole(void **state)
+{
+    struct guest a = {"eni-a", "vpc-1", "sg-open", 0x0a00000a, 0, -1};
+    const struct fabric_group groups[] = {group("sg-open", open_rules, 2)};
+    AUTO_BUF left = BUF_INIT;
+    struct err err = ERR_INIT;
+
+    NEEDS_ABLE();
+    reopen((struct fabric_config){.internet = FABRIC_INTERNET_ON});
+    a.public = pool.network + 90;
+    describe("vpc-1", true, groups, 1);
+    add(&a);
+    must(fabric_close(fabric, false, &err), &err);
+    enter(host);
+    must(fabric_remove_owner(S(OWNER), &err), &err);
+    read_command("{ ip -o link; ip route; nft list ruleset; ls /run/netns; } 2>&1 | grep fabrtest", &left);
+    assert_string_equal(left.p, "");
+    (void)!system("echo 0 >/proc/sys/net/ipv4/ip_forward");
+    fd_close(&a.fd);
+    open_fabric();
+}
+
+static void pools_of_owners_that_do_not_run_are_taken_when_no_other_is_free(void **state)
+{
+    char path[128], text[64];
+    struct fabric_cidr first;
+    struct err err = ERR_INIT;
+
+    NEEDS_ABLE();
+    first = pool;
+    for (unsigned i = 0; i < 32; i++) {
+        snprintf(path, sizeof path, STATE "/other%03u", i);
+        must(dir_make(path, 0700, &err), &err);
+        snprintf(path, sizeof path, STATE "/other%03u/pool", i);
+        snprintf(text, sizeof text, "198.%u.%u.0/20\n", 18 + i / 16, i % 16 * 16);
+        if (0xc6120000 + (i << 12) != first.network)
+            must(file_write(AT_FDCWD, path, str_of(text), 0600, &err), &err);
+    }
+    reopen((struct fabric_config){0});
+    assert_int_equal(pool.network, first.network); /* its own, kept */
+    must(file_write(AT_FDCWD, STATE "/" OWNER "/pool", S("10.1.0.0/33"), 0600, &err), &err);
+    snprintf(path, sizeof path, STATE "/other%03u/pool", (first.network - 0xc6120000) >> 12);
+    must(file_write(AT_FDCWD, path, S("198.18.0.0/15"), 0600, &err), &err);
+    reopen((struct fabric_config){0});
+    assert_int_equal(pool.prefix, 20);
+    reopen((struct fabric_config){.public_pool = {0xcb007100, 24}}); /* the host's own network */
+    assert_int_equal(pool.prefix, 0);
+    reopen((struct fabric_config){.public_pool = {0xc6336400, 24}});
+    assert_int_equal(pool.network, 0xc6336400);
+    reopen((struct fabric_config){0});
+}
+
 /* ---- figures ---- */
 
 static int64_t since(int64_t start)
@@ -687,6 +876,7 @@ static void bench(void **state)
     static char ids[MANY][16];
     const struct fabric_group groups[] = {group("sg-in", in_80, 2), group("sg-out", only_out, 1)};
     int64_t start = 0, sum;
+    struct err err = ERR_INIT;
 
     NEEDS_ABLE();
     describe("vpc-1", true, groups, 2);
@@ -716,6 +906,16 @@ static void bench(void **state)
     guests[7].group = "sg-out";
     set_interface(&guests[7]);
     printf("an interface's other group: %.2f ms\n", (double)since(start) / 1000);
+    must(fabric_close(fabric, false, &err), &err);
+    start = time_monotonic_us();
+    open_fabric();
+    for (int i = 0; i < MANY; i++)
+        adopt(&guests[i]);
+    printf("%d adopted: %.1f ms\n", MANY, (double)since(start) / 1000);
+    describe("vpc-1", true, groups, 2);
+    for (int i = 0; i < MANY; i++)
+        set_interface(&guests[i]);
+    printf("… and told of, their rules replaced: %.1f ms\n", (double)since(start) / 1000);
     sum = 0;
     for (int i = 0; i < MANY; i++) {
         start = time_monotonic_us();
@@ -780,10 +980,17 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_spoofed_source_goes_nowhere, forget),
         cmocka_unit_test_teardown(a_later_server_takes_over_without_dropping_a_flow, forget),
         cmocka_unit_test_teardown(the_host_gets_one_link_and_one_route_and_keeps_nothing, forget),
+        cmocka_unit_test_teardown(the_internet_is_reached_where_the_host_forwards_and_the_switch_allows, forget),
+        cmocka_unit_test_teardown(what_allow_host_names_is_reached_and_no_more, forget),
+        cmocka_unit_test_teardown(a_host_that_cannot_filter_runs_guests_and_says_so, forget),
+        cmocka_unit_test_teardown(a_dead_owner_is_removed_whole, forget),
+        cmocka_unit_test_teardown(pools_of_owners_that_do_not_run_are_taken_when_no_other_is_free, forget),
     };
     const struct CMUnitTest figures[] = {cmocka_unit_test(bench)};
 
     if (argc > 1 && strcmp(argv[1], "bench") == 0)
         return cmocka_run_group_tests(figures, open_world, close_world);
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(all, open_world, close_world);
 }

@@ -40,6 +40,8 @@ struct hub {
     struct fabric_cidr pool;
     struct fabric_cidr *allowed;
     size_t allowed_count;
+    struct fabric_cidr private[INTERNET_PRIVATE]; /* as its rules have it */
+    size_t private_count;
     bool internet, forwarding_is_ours;
     char internet_reason[256];
 };
@@ -57,15 +59,26 @@ static void rule_end(struct nft_batch *batch, int code)
     nft_rule_end(batch);
 }
 
-static void plan_towards(struct nft_batch *batch, struct fabric_cidr to, int code)
+static void rule_end_jump(struct nft_batch *batch, const char *chain)
 {
-    nft_rule_begin(batch, "forward");
+    nft_verdict(batch, NFT_JUMP, chain);
+    nft_rule_end(batch);
+}
+
+static void plan_towards(struct nft_batch *batch, const char *chain, struct fabric_cidr to, int code)
+{
+    nft_rule_begin(batch, chain);
     nft_match_network(batch, false, NFT_CMP_EQ, to.network, to.prefix);
     rule_end(batch, code);
 }
 
-static void plan_forward(struct nft_batch *batch, const struct hub *hub, const struct fabric_cidr *private,
-                         size_t count)
+static void plan_private(struct nft_batch *batch, const struct hub *hub)
+{
+    for (size_t i = 0; i < hub->private_count; i++)
+        plan_towards(batch, "private", hub->private[i], NF_DROP);
+}
+
+static void plan_forward(struct nft_batch *batch, const struct hub *hub)
 {
     nft_rule_begin(batch, "forward");
     nft_match_ct_state(batch, NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED));
@@ -85,27 +98,53 @@ static void plan_forward(struct nft_batch *batch, const struct hub *hub, const s
     nft_match_network(batch, false, NFT_CMP_EQ, hub->pool.network, hub->pool.prefix);
     rule_end(batch, NF_ACCEPT);
     for (size_t i = 0; i < hub->allowed_count; i++)
-        plan_towards(batch, hub->allowed[i], NF_ACCEPT);
-    for (size_t i = 0; i < count; i++)
-        plan_towards(batch, private[i], NF_DROP);
+        plan_towards(batch, "forward", hub->allowed[i], NF_ACCEPT);
+    nft_rule_begin(batch, "forward");
+    rule_end_jump(batch, "private");
     if (hub->internet)
-        plan_towards(batch, (struct fabric_cidr){0}, NF_ACCEPT);
+        plan_towards(batch, "forward", (struct fabric_cidr){0}, NF_ACCEPT);
 }
 
-/* The host's networks as they are now. */
-static int send_rules(struct hub *hub, struct err *err)
+/* The host's networks as they are now. 1: others than before. */
+static int look_at_host(struct hub *hub, struct err *err)
 {
-    static const struct nft_hook forward = {"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER, NF_DROP};
-    static const struct nft_hook input = {"filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER, NF_DROP};
-    struct fabric_cidr private[INTERNET_PRIVATE];
-    AUTO_NFT batch = NFT_BATCH_INIT;
+    struct fabric_cidr now[INTERNET_PRIVATE];
     size_t count;
     int r = namespace_enter(hub->home, err);
 
     if (r < 0)
         return r;
-    count = internet_private(private);
-    r = namespace_enter(hub->fd, err);
+    count = internet_private(now);
+    if (count == hub->private_count && memcmp(now, hub->private, count * sizeof *now) == 0)
+        return 0;
+    memcpy(hub->private, now, count * sizeof *now);
+    hub->private_count = count;
+    return 1;
+}
+
+/* A host moves from network to network. */
+static int follow_host(struct hub *hub, struct err *err)
+{
+    AUTO_NFT batch = NFT_BATCH_INIT;
+    int changed = look_at_host(hub, err), r = namespace_enter(hub->fd, err);
+
+    if (changed <= 0 || r < 0)
+        return changed < 0 ? changed : r;
+    nft_begin(&batch, NFPROTO_INET, hub->table);
+    nft_chain_flush(&batch, "private");
+    plan_private(&batch, hub);
+    return nft_send_over(&batch, &hub->rules, err);
+}
+
+static int send_rules(struct hub *hub, struct err *err)
+{
+    static const struct nft_hook forward = {"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER, NF_DROP};
+    static const struct nft_hook input = {"filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER, NF_DROP};
+    AUTO_NFT batch = NFT_BATCH_INIT;
+    int r = look_at_host(hub, err);
+
+    if (r >= 0)
+        r = namespace_enter(hub->fd, err);
     nft_begin(&batch, NFPROTO_INET, hub->table);
     nft_table_add(&batch);
     nft_table_delete(&batch);
@@ -113,7 +152,9 @@ static int send_rules(struct hub *hub, struct err *err)
     nft_set_add(&batch, &sources);
     nft_base_chain_add(&batch, "forward", &forward);
     nft_base_chain_add(&batch, "input", &input);
-    plan_forward(&batch, hub, private, count);
+    nft_chain_add(&batch, "private");
+    plan_private(&batch, hub);
+    plan_forward(&batch, hub);
     return r == 0 ? nft_send_over(&batch, &hub->rules, err) : r;
 }
 
@@ -353,7 +394,7 @@ int hub_publish(struct hub *hub, const struct vpc *vpc, uint32_t public, struct 
     struct netlink_route route = {.type = RTN_UNICAST, .to = public, .prefix = 32, .gateway = FAR, .onlink = true};
     char name[IFNAMSIZ];
     struct netlink nl;
-    int r = namespace_enter(hub->fd, err);
+    int r = follow_host(hub, err);
 
     if (r < 0)
         return r;

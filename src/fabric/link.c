@@ -133,20 +133,40 @@ int link_guest_end(const struct fabric_interface *interface, struct err *err)
     return r == 0 ? netlink_send(&nl, err) : r;
 }
 
+static void send_delete(struct nlmsghdr *head, int fd)
+{
+    char answer[512];
+
+    if (send(fd, head, head->nlmsg_len, 0) < 0 || recv(fd, answer, sizeof answer, 0) < 0)
+        log_warning("fabric: delete a link: %s", strerror(errno));
+}
+
 void link_delete(unsigned index, int fd)
 {
     struct netlink nl;
     struct nlmsghdr *head;
     struct ifinfomsg *info;
-    char answer[512];
 
     netlink_begin(&nl);
     head = netlink_message(&nl, RTM_DELLINK, NLM_F_ACK, "delete the link", ENODEV);
     info = mnl_nlmsg_put_extra_header(head, sizeof *info);
     info->ifi_family = AF_UNSPEC;
     info->ifi_index = (int)index;
-    if (send(fd, head, head->nlmsg_len, 0) < 0 || recv(fd, answer, sizeof answer, 0) < 0)
-        log_warning("fabric: delete link %u: %s", index, strerror(errno));
+    send_delete(head, fd);
+}
+
+void link_delete_leaving(int fd)
+{
+    struct netlink nl;
+    struct nlmsghdr *head;
+    struct ifinfomsg *info;
+
+    netlink_begin(&nl);
+    head = netlink_message(&nl, RTM_DELLINK, NLM_F_ACK, "delete the links", ENODEV);
+    info = mnl_nlmsg_put_extra_header(head, sizeof *info);
+    info->ifi_family = AF_UNSPEC;
+    mnl_attr_put_u32(head, IFLA_GROUP, LINK_LEAVING);
+    send_delete(head, fd);
 }
 
 int link_socket(void)
@@ -165,6 +185,7 @@ int link_down(const char *link, struct err *err)
     info = mnl_nlmsg_put_extra_header(head, sizeof *info);
     info->ifi_change = IFF_UP;
     mnl_attr_put_strz(head, IFLA_IFNAME, link);
+    mnl_attr_put_u32(head, IFLA_GROUP, LINK_LEAVING);
     return netlink_send(&nl, err);
 }
 

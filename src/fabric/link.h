@@ -9,7 +9,7 @@
 
 #include <net/if.h>
 
-enum { LINK_LOOPBACK = 1 };
+enum { LINK_LOOPBACK = 1, LINK_LEAVING = 0x6c6561 /* a group */ };
 
 void link_name(struct str interface_id, char name[IFNAMSIZ]); /* of the router end */
 
@@ -46,4 +46,5 @@ int link_down(const char *link, struct err *err); /* not there: 0 */
 
 /* Deleting takes the kernel 17 ms: it may be done later, by another thread, over a socket opened here now. */
 int link_socket(void);
+void link_delete_leaving(int socket);         /* all that link_down has taken down */
 void link_delete(unsigned index, int socket); /* a name may be another link's by then */

@@ -148,7 +148,7 @@ struct vpc *model_vpc_new(struct str id)
     struct vpc *vpc = mem_alloc(sizeof *vpc);
 
     copy_id(id, vpc->id);
-    vpc->fd = vpc->rules = -1;
+    vpc->fd = vpc->rules = vpc->flows = -1;
     vpc->next_index = FIRST_INDEX;
     vpc->next_table = 1;
     return vpc;
@@ -231,6 +231,7 @@ void model_vpc_free(struct vpc *vpc)
     free(vpc->subnets);
     free(vpc->cidrs);
     fd_close(&vpc->rules);
+    fd_close(&vpc->flows);
     fd_close(&vpc->fd);
     free(vpc);
 }

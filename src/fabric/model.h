@@ -73,8 +73,10 @@ struct attached {
 
 struct vpc {
     char id[MODEL_ID];
-    int fd;    /* its namespace; -1: nothing runs in it */
-    int rules; /* an nf_tables socket in it, once there was need */
+    int fd;       /* its namespace; -1: nothing runs in it */
+    int rules;    /* an nf_tables socket in it, once there was need */
+    int flows;    /* a conntrack socket in it, as well */
+    uint64_t key; /* this namespace, of all that the VPC has had */
     unsigned next_index;
     unsigned count;
     struct attached *first;

@@ -1,58 +1,17 @@
 #include "fabric/network.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "fabric/conntrack.h"
 #include "fabric/hub.h"
 #include "fabric/link.h"
 #include "fabric/namespace.h"
-#include "fabric/routing.h"
 #include "fabric/rules.h"
+#include "fabric/vpc.h"
 
 #include <errno.h>
-#include <linux/rtnetlink.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ---- rules into the kernel ---- */
-
-static void begin_rules(const struct network *network, struct nft_batch *batch)
-{
-    nft_begin(batch, NFPROTO_INET, network->table);
-}
-
-static int send_whole(const struct network *network, struct vpc *vpc, struct err *err)
-{
-    AUTO_NFT batch = NFT_BATCH_INIT;
-    int r = namespace_enter(vpc->fd, err);
-
-    begin_rules(network, &batch);
-    rules_whole(&batch, vpc, hub_pool(network->hub));
-    if (r == 0)
-        r = nft_send_over(&batch, &vpc->rules, err);
-    vpc->rules_stand = r == 0;
-    return r;
-}
-
-/* A change that the model has already. Where the rules do not stand as the model has it they are replaced whole. */
-static int send_change(const struct network *network, struct vpc *vpc, struct nft_batch *batch, struct err *err)
-{
-    struct err why = ERR_INIT;
-    int r;
-
-    if (!network->rules || vpc->fd < 0)
-        return 0;
-    if (!vpc->rules_stand)
-        return vpc->untold ? 0 : send_whole(network, vpc, err);
-    r = namespace_enter(vpc->fd, err);
-    if (r == 0 && nft_send_over(batch, &vpc->rules, &why) < 0) {
-        log_warning("%s: %s: its rules are replaced whole", vpc->id, why.text);
-        r = send_whole(network, vpc, err);
-    }
-    return r;
-}
 
 /* ---- a VPC ---- */
 
@@ -70,161 +29,6 @@ static struct vpc *know_vpc(struct network *network, struct str id)
     vpc = model_vpc_new(id);
     map_put(&network->vpcs, str_of(vpc->id), vpc);
     return vpc;
-}
-
-static void name_namespace(const struct network *network, const struct vpc *vpc, char name[64])
-{
-    snprintf(name, 64, "haar-%s-%s", network->owner, vpc->id);
-}
-
-static int each_public(const struct network *network, const struct vpc *vpc, const struct attached *attached,
-                       int (*each)(struct hub *hub, const struct vpc *vpc, uint32_t public, struct err *err),
-                       struct err *err)
-{
-    int r = 0;
-
-    for (size_t i = 0; i < attached->address_count && r == 0 && network->hub; i++) {
-        if (attached->addresses[i].public)
-            r = each(network->hub, vpc, attached->addresses[i].public, err);
-    }
-    return r;
-}
-
-static int link_to_hub(const struct network *network, struct vpc *vpc, struct err *err)
-{
-    int r = hub_link(network->hub, vpc, err);
-
-    for (const struct attached *at = vpc->first; at && r == 0; at = at->next)
-        r = each_public(network, vpc, at, hub_publish, err);
-    return r;
-}
-
-static int unlink_from_hub(const struct network *network, struct vpc *vpc, struct err *err)
-{
-    int r = 0;
-
-    for (const struct attached *at = vpc->first; at && r == 0; at = at->next)
-        r = each_public(network, vpc, at, hub_withdraw, err);
-    return hub_unlink(network->hub, vpc, err) < 0 ? -1 : r;
-}
-
-static int remark(const struct network *network, struct vpc *vpc, struct err *err)
-{
-    AUTO_NFT batch = NFT_BATCH_INIT;
-
-    begin_rules(network, &batch);
-    for (struct attached *at = vpc->first; at; at = at->next)
-        rules_remark(&batch, at, model_mark(vpc, at->subnet));
-    return send_change(network, vpc, &batch, err);
-}
-
-/* Without the hub there are no public addresses, but all else is: a VPC with a gateway runs on. */
-static void try_link(const struct network *network, struct vpc *vpc)
-{
-    struct err why = ERR_INIT;
-
-    if (vpc->internet_gateway && !vpc->linked && network->hub && link_to_hub(network, vpc, &why) < 0)
-        log_warning("%s", why.text);
-}
-
-/* Gateway, routes, marks as the model says. */
-static int apply_vpc(const struct network *network, struct vpc *vpc, struct err *err)
-{
-    bool unlink = vpc->linked && !vpc->internet_gateway;
-    int r;
-
-    try_link(network, vpc);
-    if (unlink)
-        vpc->linked = false; /* for the routes */
-    r = namespace_enter(vpc->fd, err);
-    if (r == 0)
-        r = routing_apply(vpc, err);
-    if (r == 0)
-        r = remark(network, vpc, err);
-    if (r == 0)
-        r = namespace_enter(vpc->fd, err);
-    if (r == 0)
-        r = routing_end_unwanted(vpc, err);
-    if (r == 0)
-        r = routing_end_adopted(vpc, err);
-    if (unlink)
-        r = unlink_from_hub(network, vpc, err) < 0 ? -1 : r;
-    return r;
-}
-
-static int furnish(struct err *err)
-{
-    struct netlink nl;
-    int r = namespace_furnish(err);
-
-    netlink_begin(&nl);
-    netlink_link_up(&nl, LINK_LOOPBACK, NULL, "bring the VPC's loopback up");
-    if (r == 0)
-        r = netlink_send(&nl, err);
-    return r == 0 ? routing_furnish(err) : r;
-}
-
-/* Behind the highest index in use: an earlier server's links are in it. */
-static unsigned first_free_index(unsigned from)
-{
-    struct if_nameindex *links = if_nameindex();
-    unsigned next = from;
-
-    for (struct if_nameindex *at = links; at && at->if_index; at++)
-        next = at->if_index >= next ? at->if_index + 1 : next;
-    if (links)
-        if_freenameindex(links);
-    return next;
-}
-
-static int adopt_namespace(const struct network *network, struct vpc *vpc, struct err *err)
-{
-    int r = namespace_enter(vpc->fd, err);
-
-    if (r < 0)
-        return r;
-    vpc->next_index = first_free_index(vpc->next_index);
-    vpc->linked = network->hub && hub_is_open(network->hub) && if_nametoindex(IGW_LINK);
-    return routing_adopt(vpc, err);
-}
-
-/* Enters it, making it when there is none. */
-static int open_vpc(const struct network *network, struct vpc *vpc, struct err *err)
-{
-    char name[64];
-    int r;
-
-    if (vpc->fd >= 0)
-        return namespace_enter(vpc->fd, err);
-    name_namespace(network, vpc, name);
-    vpc->fd = namespace_open(name, err);
-    if (vpc->fd >= 0) {
-        r = adopt_namespace(network, vpc, err);
-    } else {
-        vpc->fd = namespace_make(name, err);
-        r = vpc->fd < 0 ? vpc->fd : furnish(err);
-        if (r < 0 && vpc->fd >= 0)
-            namespace_remove(name, &ERR_INIT);
-    }
-    if (r < 0)
-        fd_close(&vpc->fd);
-    return r;
-}
-
-static int end_vpc(const struct network *network, struct vpc *vpc, struct err *err)
-{
-    char name[64];
-
-    name_namespace(network, vpc, name);
-    fd_close(&vpc->rules);
-    fd_close(&vpc->fd);
-    vpc->rules_stand = vpc->linked = false;
-    vpc->untold = vpc->adopted_tables = 0;
-    for (size_t i = 0; i < vpc->table_count; i++) {
-        vpc->tables[i].stands = false;
-        vpc->tables[i].standing_count = 0;
-    }
-    return namespace_remove(name, err);
 }
 
 /* An interface's own word for a VPC that nobody has described. */
@@ -246,7 +50,7 @@ static int set_vpc(const struct network *network, struct vpc *vpc, const struct 
     if (!newer(to->version, vpc->version))
         return 0;
     model_describe(vpc, to);
-    return vpc->fd < 0 || vpc->untold ? 0 : apply_vpc(network, vpc, err);
+    return vpc->fd < 0 || vpc->untold ? 0 : vpc_apply(network, vpc, err);
 }
 
 int network_set_vpc(struct network *network, const struct fabric_vpc *to, struct err *err)
@@ -267,9 +71,9 @@ static int set_group(const struct network *network, struct vpc *vpc, const struc
     if (!newer(to->version, group->version))
         return 0;
     group->version = to->version;
-    begin_rules(network, &batch);
+    vpc_begin_rules(network, &batch);
     rules_set_group(&batch, group, model_rules(vpc, to), to->count);
-    return group->combinations ? send_change(network, vpc, &batch, err) : 0;
+    return group->combinations ? vpc_send_change(network, vpc, &batch, err) : 0;
 }
 
 int network_set_group(struct network *network, struct str vpc_id, const struct fabric_group *group, struct err *err)
@@ -309,12 +113,12 @@ static const struct fabric_address *find_address(const struct attached *attached
     return NULL;
 }
 
-static void forget_flows(const struct vpc *vpc, uint32_t address)
+static void forget_flows(const struct network *network, struct vpc *vpc, uint32_t address)
 {
-    struct err err = ERR_INIT;
-
-    if (namespace_enter(vpc->fd, &err) < 0 || conntrack_forget(address, &err) < 0)
-        log_warning("%s: %s", vpc->id, err.text);
+    if (vpc->flows < 0 && namespace_enter(vpc->fd, &ERR_INIT) == 0)
+        vpc->flows = conntrack_socket();
+    if (vpc->flows >= 0)
+        reaper_end_flows(network->reaper, vpc->key, fcntl(vpc->flows, F_DUPFD_CLOEXEC, 0), address);
 }
 
 /* Public addresses that `before` had and `after` has not, or for another private one. */
@@ -330,7 +134,7 @@ static int withdraw(const struct network *network, const struct attached *before
             continue;
         if (hub_withdraw(network->hub, before->vpc, was->public, err) < 0)
             r = -1;
-        forget_flows(before->vpc, was->public);
+        forget_flows(network, before->vpc, was->public);
     }
     return r;
 }
@@ -343,14 +147,17 @@ static int publish(const struct network *network, const struct attached *before,
     for (size_t i = 0; i < after->address_count && r == 0 && after->vpc->linked; i++) {
         const struct fabric_address *is = &after->addresses[i], *was = find_address(before, is->private);
 
-        if (is->public && (!was || was->public != is->public))
-            r = hub_publish(network->hub, after->vpc, is->public, err);
+        if (!is->public || (was && was->public == is->public))
+            continue;
+        reaper_await_flows(network->reaper, after->vpc->key, is->public);
+        r = hub_publish(network->hub, after->vpc, is->public, err);
     }
     return r;
 }
 
 /* Private addresses on the router's end. */
-static int move_addresses(const struct attached *before, const struct attached *after, struct err *err)
+static int move_addresses(const struct network *network, const struct attached *before, const struct attached *after,
+                          struct err *err)
 {
     struct netlink nl;
     int r = namespace_enter(after->vpc->fd, err);
@@ -362,15 +169,17 @@ static int move_addresses(const struct attached *before, const struct attached *
         r = netlink_make_room(&nl, err);
     }
     for (size_t i = 0; i < after->address_count && r == 0; i++) {
-        if (!find_address(before, after->addresses[i].private))
-            link_put_address(&nl, after->index, after->addresses[i].private, after->gateway, after->mac);
+        if (find_address(before, after->addresses[i].private))
+            continue;
+        reaper_await_flows(network->reaper, after->vpc->key, after->addresses[i].private);
+        link_put_address(&nl, after->index, after->addresses[i].private, after->gateway, after->mac);
         r = netlink_make_room(&nl, err);
     }
     if (r == 0)
         r = netlink_send(&nl, err);
     for (size_t i = 0; i < before->address_count; i++) {
         if (!find_address(after, before->addresses[i].private))
-            forget_flows(after->vpc, before->addresses[i].private);
+            forget_flows(network, after->vpc, before->addresses[i].private);
     }
     return r;
 }
@@ -382,17 +191,17 @@ static int change(const struct network *network, struct attached *attached, cons
     struct attached before = *attached, *next = attached->next;
     int r = withdraw(network, attached, to, err);
 
-    begin_rules(network, &grants);
-    begin_rules(network, &withdrawals);
+    vpc_begin_rules(network, &grants);
+    vpc_begin_rules(network, &withdrawals);
     rules_change(&grants, &withdrawals, attached, to);
     *attached = *to;
     attached->next = next;
     if (r == 0)
-        r = send_change(network, attached->vpc, &grants, err);
+        r = vpc_send_change(network, attached->vpc, &grants, err);
     if (r == 0)
-        r = send_change(network, attached->vpc, &withdrawals, err);
+        r = vpc_send_change(network, attached->vpc, &withdrawals, err);
     if (r == 0)
-        r = move_addresses(&before, attached, err);
+        r = move_addresses(network, &before, attached, err);
     return r == 0 ? publish(network, &before, attached, err) : r;
 }
 
@@ -426,6 +235,13 @@ static int take_publics(struct network *network, const struct fabric_interface *
     return r;
 }
 
+static bool same(const struct attached *a, const struct attached *b)
+{
+    return a->combination == b->combination && a->mark == b->mark && a->source_dest_check == b->source_dest_check &&
+           a->address_count == b->address_count &&
+           memcmp(a->addresses, b->addresses, a->address_count * sizeof a->addresses[0]) == 0;
+}
+
 int network_set_interface(struct network *network, const struct fabric_interface *to, struct err *err)
 {
     struct attached *attached = map_get(&network->interfaces, to->id), now;
@@ -442,8 +258,12 @@ int network_set_interface(struct network *network, const struct fabric_interface
     now.combination = model_combination(vpc, to->groups, to->group_count);
     now.mark = model_mark(vpc, now.subnet);
     if (!attached->told && --vpc->untold == 0 && r == 0) /* the last: from now on the rules are ours */
-        r = apply_vpc(network, vpc, err);
+        r = vpc_apply(network, vpc, err);
     attached->told = true;
+    if (r == 0 && vpc->rules_stand && same(attached, &now)) {
+        attached->version = now.version;
+        return 0;
+    }
     return r == 0 ? change(network, attached, &now, err) : r;
 }
 
@@ -464,15 +284,18 @@ static int unnote(struct network *network, struct attached *attached, struct err
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
     struct vpc *vpc = attached->vpc;
-    bool last_untold = !attached->told && --vpc->untold == 0;
 
-    begin_rules(network, &batch);
+    vpc_begin_rules(network, &batch);
     rules_remove(&batch, attached);
+    if (!attached->told)
+        vpc->untold--;
     map_remove(&network->interfaces, str_of(attached->id));
     model_interface_free(attached);
-    if (!vpc->count) /* the namespace takes them along */
-        return end_vpc(network, vpc, err);
-    return last_untold ? apply_vpc(network, vpc, err) : send_change(network, vpc, &batch, err);
+    if (vpc->count == 0)
+        return vpc_end(network, vpc, err); /* which takes its rules along */
+    if (!vpc->rules_stand && vpc->untold == 0)
+        return vpc_apply(network, vpc, err); /* it was the last that nobody had told of */
+    return vpc_send_change(network, vpc, &batch, err);
 }
 
 static void delete_link_now(const char *link)
@@ -490,6 +313,10 @@ static int make_link(const struct network *network, const struct fabric_interfac
     struct vpc *vpc = attached->vpc;
     int r = namespace_enter(vpc->fd, err);
 
+    for (size_t i = 0; i < attached->address_count; i++) {
+        reaper_await_flows(network->reaper, vpc->key, attached->addresses[i].private);
+        reaper_await_flows(network->reaper, vpc->key, attached->addresses[i].public);
+    }
     attached->index = vpc->next_index++;
     if (r == 0)
         r = link_router_end(network->owner, interface, attached->link, attached->index, guest, err);
@@ -507,7 +334,7 @@ static int make_link(const struct network *network, const struct fabric_interfac
     if (r == 0)
         link_settle(attached->link);
     if (r == 0 && vpc->linked)
-        r = each_public(network, vpc, attached, hub_publish, err);
+        r = vpc_each_public(network, vpc, attached, hub_publish, err);
     return r;
 }
 
@@ -515,7 +342,7 @@ static int begin_interface(struct network *network, const struct fabric_interfac
                            struct attached **ret, struct err *err)
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
-    int r = open_vpc(network, vpc, err);
+    int r = vpc_open(network, vpc, err);
 
     if (r < 0)
         return r;
@@ -524,9 +351,9 @@ static int begin_interface(struct network *network, const struct fabric_interfac
     vpc->untold = 0; /* the rules are ours from now on */
     for (struct attached *at = vpc->first; at; at = at->next)
         at->told = true;
-    begin_rules(network, &batch);
+    vpc_begin_rules(network, &batch);
     rules_add(&batch, *ret);
-    return vpc->rules_stand ? send_change(network, vpc, &batch, err) : apply_vpc(network, vpc, err);
+    return vpc->rules_stand ? vpc_send_change(network, vpc, &batch, err) : vpc_apply(network, vpc, err);
 }
 
 int network_attach(struct network *network, const struct fabric_interface *interface, int guest, struct err *err)
@@ -551,7 +378,7 @@ int network_attach(struct network *network, const struct fabric_interface *inter
     if (attached) {
         if (namespace_enter(vpc->fd, &ERR_INIT) == 0)
             delete_link_now(attached->link);
-        each_public(network, vpc, attached, hub_withdraw, &ERR_INIT);
+        vpc_each_public(network, vpc, attached, hub_withdraw, &ERR_INIT);
         unnote(network, attached, &ERR_INIT);
     }
     return err_wrap(err, "attach " STR_FMT, STR_ARG(interface->id));
@@ -568,16 +395,16 @@ int network_adopt(struct network *network, const struct fabric_interface *interf
         return r;
     vpc = know_vpc(network, interface->vpc_id);
     describe_by_cidr(vpc, interface->vpc_cidr);
-    r = open_vpc(network, vpc, err);
+    r = vpc_open(network, vpc, err);
     if (r < 0)
         return r;
     attached = note(network, vpc, interface);
     attached->index = if_nametoindex(attached->link);
     attached->version = 0;
     vpc->untold++;
-    begin_rules(network, &unsent);
+    vpc_begin_rules(network, &unsent);
     rules_add(&unsent, attached);
-    return vpc->linked ? each_public(network, vpc, attached, hub_publish, err) : 0;
+    return vpc->linked ? vpc_each_public(network, vpc, attached, hub_publish, err) : 0;
 }
 
 int network_detach(struct network *network, struct str id, struct err *err)
@@ -592,11 +419,11 @@ int network_detach(struct network *network, struct str id, struct err *err)
     if (r == 0)
         r = link_down(attached->link, err);
     if (r == 0 && attached->index)
-        network->end_link(network->cookie, attached->index);
-    if (each_public(network, vpc, attached, hub_withdraw, err) < 0)
+        reaper_end_link(network->reaper, vpc->key, attached->index);
+    if (vpc_each_public(network, vpc, attached, hub_withdraw, err) < 0)
         r = -1;
     for (size_t i = 0; i < attached->address_count && vpc->count > 1; i++)
-        forget_flows(vpc, attached->addresses[i].private);
+        forget_flows(network, vpc, attached->addresses[i].private);
     return unnote(network, attached, err) < 0 ? -1 : r;
 }
 
@@ -608,11 +435,11 @@ int network_remove_vpc(struct network *network, struct str id, struct err *err)
     if (!vpc)
         return 0;
     for (struct attached *at = vpc->first; at; at = at->next) {
-        each_public(network, vpc, at, hub_withdraw, err);
+        vpc_each_public(network, vpc, at, hub_withdraw, err);
         map_remove(&network->interfaces, str_of(at->id));
     }
     if (vpc->fd >= 0)
-        r = end_vpc(network, vpc, err);
+        r = vpc_end(network, vpc, err);
     map_remove(&network->vpcs, str_of(vpc->id));
     model_vpc_free(vpc);
     return r;

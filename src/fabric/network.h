@@ -9,6 +9,7 @@
 
 #include "fabric/model.h"
 #include "fabric/nft.h"
+#include "fabric/reaper.h"
 
 struct network {
     char owner[16];
@@ -17,9 +18,7 @@ struct network {
     bool rules;      /* the kernel has what they need */
     struct hub *hub; /* NULL without rules */
     struct map vpcs, interfaces;
-    /* Deletes a link of the namespace that the thread is in, later: it takes the kernel 17 ms. */
-    void (*end_link)(void *cookie, unsigned index);
-    void *cookie;
+    struct reaper *reaper;
 };
 
 int network_describe(struct network *network, const struct fabric_vpc *vpc, const struct fabric_group *groups,

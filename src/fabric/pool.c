@@ -83,8 +83,19 @@ static bool read_pool(const char *path, struct fabric_cidr *ret)
     return true;
 }
 
-/* Owners are folders side by side. */
-static void note_others(struct taken *taken, const char *owner, struct str state_dir)
+/* As workload/owner.h has it: a server's lock is held as long as it lives. */
+static bool is_alive(const char *owner)
+{
+    char path[300];
+    AUTO_FD lock = -1;
+
+    snprintf(path, sizeof path, "/run/haar/%s/lock", owner);
+    lock = open(path, O_RDONLY | O_CLOEXEC);
+    return lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) < 0;
+}
+
+/* Owners are folders side by side; of those that do not run, when only the living count, the pool is free. */
+static void note_others(struct taken *taken, const char *owner, struct str state_dir, bool only_living)
 {
     char parent[256], path[600];
     DIR *dir;
@@ -97,7 +108,7 @@ static void note_others(struct taken *taken, const char *owner, struct str state
         struct fabric_cidr pool;
 
         snprintf(path, sizeof path, "%s/%s/pool", parent, entry->d_name);
-        if (strcmp(entry->d_name, owner) != 0 && read_pool(path, &pool))
+        if (strcmp(entry->d_name, owner) != 0 && read_pool(path, &pool) && (!only_living || is_alive(entry->d_name)))
             take(taken, pool);
     }
     if (dir)
@@ -113,22 +124,29 @@ static int write_pool(const char *path, struct fabric_cidr pool, struct err *err
     return file_write_atomic(AT_FDCWD, path, (struct str){text, (size_t)n}, 0644, err);
 }
 
-static int choose(const struct taken *taken, struct fabric_cidr wanted, const char *path, struct fabric_cidr *ret,
-                  struct err *err)
+static bool find_free(const struct taken *taken, struct fabric_cidr *ret)
+{
+    for (unsigned i = 0; i < POOLS; i++) {
+        *ret = (struct fabric_cidr){FIRST + (i << (32 - PREFIX)), PREFIX};
+        if (!is_taken(taken, *ret))
+            return true;
+    }
+    return false;
+}
+
+static int choose(const struct taken *taken, const struct taken *living, struct fabric_cidr wanted, const char *path,
+                  struct fabric_cidr *ret, struct err *err)
 {
     if (wanted.prefix) {
         *ret = wanted;
         if (wanted.prefix < 8 || wanted.prefix > 30)
             return err_plain(err, "the public pool's prefix is 8 to 30");
-        return is_taken(taken, wanted) ? err_plain(err, "the public pool touches a network that the host has") : 0;
+        return is_taken(living, wanted) ? err_plain(err, "the public pool touches a network that the host has") : 0;
     }
-    if (read_pool(path, ret) && !is_taken(taken, *ret))
+    if (read_pool(path, ret) && !is_taken(living, *ret))
         return 0;
-    for (unsigned i = 0; i < POOLS; i++) {
-        *ret = (struct fabric_cidr){FIRST + (i << (32 - PREFIX)), PREFIX};
-        if (!is_taken(taken, *ret))
-            return 0;
-    }
+    if (find_free(taken, ret) || find_free(living, ret))
+        return 0;
     return err_plain(err, "no /%d of 198.18.0.0/15 is free on this host: HAAR_PUBLIC_POOL names another network",
                      PREFIX);
 }
@@ -136,7 +154,7 @@ static int choose(const struct taken *taken, struct fabric_cidr wanted, const ch
 int pool_take(const char *owner, struct str state_dir, struct fabric_cidr wanted, struct fabric_cidr *ret,
               struct err *err)
 {
-    struct taken taken = {0};
+    struct taken taken = {0}, living = {0};
     char path[300], link[IFNAMSIZ];
     AUTO_FD lock = -1;
     int r;
@@ -148,15 +166,19 @@ int pool_take(const char *owner, struct str state_dir, struct fabric_cidr wanted
         return err_os(err, errno, "lock " LOCK);
     snprintf(path, sizeof path, STR_FMT "/pool", STR_ARG(str_first(state_dir, 256)));
     snprintf(link, sizeof link, "haar-%s", owner);
-    taken.own_link = if_nametoindex(link);
+    taken.own_link = living.own_link = if_nametoindex(link);
     r = netlink_list(RTM_GETROUTE, note_route, &taken, err);
-    note_others(&taken, owner, state_dir);
     if (r == 0)
-        r = choose(&taken, wanted, path, ret, err);
+        r = netlink_list(RTM_GETROUTE, note_route, &living, err);
+    note_others(&taken, owner, state_dir, false);
+    note_others(&living, owner, state_dir, true);
+    if (r == 0)
+        r = choose(&taken, &living, wanted, path, ret, err);
     if (r == 0)
         r = write_pool(path, *ret, err);
     if (r < 0)
         *ret = (struct fabric_cidr){0};
     free(taken.networks);
+    free(living.networks);
     return r;
 }

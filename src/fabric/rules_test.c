@@ -1,5 +1,5 @@
 /*
- * Rules as `nft list ruleset` reads them, in a network namespace of the test's own. Needs root and nft.
+ * Rules as `nft -p list ruleset` reads them, in a network namespace of the test's own. Needs root and nft.
  */
 #include "fabric/rules.h"
 #include "base/fd.h"
@@ -31,7 +31,7 @@ static int kept = -1; /* a socket in the test's namespace */
 
 static void list_ruleset(struct buf *out)
 {
-    FILE *nft = popen("nft list ruleset", "r");
+    FILE *nft = popen("nft -p list ruleset", "r");
     size_t n;
 
     assert_non_null(nft);
@@ -270,15 +270,15 @@ static void every_shape_of_permission_reads_as_meant(void **state)
         {{.protocol = 6, .from = 22, .to = 22, ANYWHERE}, "meta nfproto ipv4 tcp dport 22 accept"},
         {{.protocol = 6, .from = 1000, .to = 2000, .ipv4 = {0xc0a80000, 16}},
          "ip saddr 192.168.0.0/16 tcp dport 1000-2000 accept"},
-        {{.protocol = 6, .from = 0, .to = 65535, ANYWHERE}, "meta nfproto ipv4 meta l4proto tcp accept"},
-        {{.protocol = 6, .from = FABRIC_ANY, .to = FABRIC_ANY, ANYWHERE}, "meta nfproto ipv4 meta l4proto tcp accept"},
+        {{.protocol = 6, .from = 0, .to = 65535, ANYWHERE}, "meta nfproto ipv4 meta l4proto 6 accept"},
+        {{.protocol = 6, .from = FABRIC_ANY, .to = FABRIC_ANY, ANYWHERE}, "meta nfproto ipv4 meta l4proto 6 accept"},
         {{.protocol = 17, .egress = true, .from = 53, .to = 53, .ipv4 = {0x0a000002, 32}},
          "ip daddr 10.0.0.2 udp dport 53 accept"},
-        {{.protocol = 1, .from = FABRIC_ANY, .to = FABRIC_ANY, ANYWHERE}, "meta l4proto icmp accept"},
+        {{.protocol = 1, .from = FABRIC_ANY, .to = FABRIC_ANY, ANYWHERE}, "meta l4proto 1 accept"},
         {{.protocol = 1, .from = 8, .to = FABRIC_ANY, ANYWHERE}, "icmp type echo-request accept"},
         {{.protocol = 1, .from = 3, .to = 4, ANYWHERE},
          "icmp type destination-unreachable icmp code frag-needed accept"},
-        {{.protocol = 47, ANYWHERE}, "meta nfproto ipv4 meta l4proto gre accept"},
+        {{.protocol = 47, ANYWHERE}, "meta nfproto ipv4 meta l4proto 47 accept"},
         {{.protocol = FABRIC_ANY, .peer = FABRIC_PEER_GROUP, .group = {"sg-2", 4}}, "ip saddr @at_sg_2 accept"},
         {{.protocol = 6, .from = 443, .to = 443, .egress = true, .peer = FABRIC_PEER_GROUP, .group = {"sg-1", 4}},
          "ip daddr @at_sg_1 tcp dport 443 accept"},
@@ -286,7 +286,7 @@ static void every_shape_of_permission_reads_as_meant(void **state)
         {{.protocol = 6, .from = 80, .to = 80, .peer = FABRIC_PEER_IPV6, .ipv6 = {{0x20, 1, 0x0d, 0xb8}, 32}},
          "ip6 saddr 2001:db8::/32 tcp dport 80 accept"},
         {{.protocol = 58, .from = FABRIC_ANY, .to = FABRIC_ANY, .peer = FABRIC_PEER_IPV6},
-         "meta l4proto ipv6-icmp accept"},
+         "meta l4proto 58 accept"},
         {{.protocol = 58, .from = 128, .to = FABRIC_ANY, .peer = FABRIC_PEER_IPV6, .egress = true},
          "icmpv6 type echo-request accept"},
     };

@@ -49,6 +49,7 @@ static void roll_back(struct call *call)
 
 static int commit(struct call *call, struct err *err)
 {
+    uint64_t before;
     int r;
 
     if (call->dry_run) {
@@ -60,8 +61,11 @@ static int commit(struct call *call, struct err *err)
         roll_back(call);
         return r;
     }
+    before = store_last(call->engine->store);
     r = tx_commit(call->tx, err);
     call->tx = NULL;
+    if (store_last(call->engine->store) != before)
+        call->wrote = store_last(call->engine->store);
     return r;
 }
 

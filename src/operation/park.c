@@ -17,6 +17,9 @@ struct watch {
 struct parking {
     struct engine *engine;
     struct map watches; /* id → first watch */
+    bool (*behind)(void *cookie, uint64_t number);
+    void *behind_cookie;
+    struct parked *following; /* those that ask it */
 };
 
 struct parked {
@@ -24,6 +27,8 @@ struct parked {
     uint64_t number; /* the commit that must be durable */
     struct watch *watches;
     size_t watch_count, left;
+    struct parked *previous, *next; /* in parking.following */
+    bool follows, delivered, timed;
     uv_timer_t timer;
     struct store_wait *durable;
     void (*ready)(void *cookie);
@@ -53,12 +58,34 @@ static void unwatch(struct watch *watch)
         map_remove(map, watch->id);
 }
 
+static void follow(struct parked *parked)
+{
+    struct parking *parking = parked->parking;
+
+    parked->follows = true;
+    parked->next = parking->following;
+    if (parked->next)
+        parked->next->previous = parked;
+    parking->following = parked;
+}
+
+static void unfollow(struct parked *parked)
+{
+    if (!parked->follows)
+        return;
+    *(parked->previous ? &parked->previous->next : &parked->parking->following) = parked->next;
+    if (parked->next)
+        parked->next->previous = parked->previous;
+    parked->follows = false;
+}
+
 static void end(struct parked *parked)
 {
+    unfollow(parked);
     for (size_t i = 0; i < parked->watch_count; i++)
         if (parked->watches[i].settled)
             unwatch(&parked->watches[i]);
-    if (parked->watch_count == 0) { /* it never had a timer */
+    if (!parked->timed) {
         free(parked);
         return;
     }
@@ -90,6 +117,34 @@ static void on_timer(uv_timer_t *timer)
     settle(timer->data);
 }
 
+static void settle_one(struct parked *parked)
+{
+    if (--parked->left > 0 || parked->durable)
+        return;
+    uv_timer_stop(&parked->timer);
+    settle(parked);
+}
+
+void parking_look(struct parking *parking)
+{
+    struct parked *next;
+
+    for (struct parked *parked = parking->following; parked; parked = next) {
+        next = parked->next;
+        if (!parked->delivered || parking->behind(parking->behind_cookie, parked->number))
+            continue;
+        unfollow(parked);
+        settle_one(parked);
+    }
+}
+
+static void delivered(struct parking *parking, uint64_t number)
+{
+    for (struct parked *parked = parking->following; parked; parked = parked->next)
+        parked->delivered = parked->delivered || parked->number <= number;
+    parking_look(parking);
+}
+
 static void on_change(void *cookie, const struct change *change)
 {
     struct parking *parking = cookie;
@@ -104,11 +159,16 @@ static void on_change(void *cookie, const struct change *change)
             continue;
         unwatch(watch);
         watch->settled = NULL;
-        if (--parked->left == 0 && !parked->durable) {
-            uv_timer_stop(&parked->timer);
-            settle(parked);
-        }
+        settle_one(parked);
     }
+    if (change->last && parking->following)
+        delivered(parking, change->number);
+}
+
+void parking_follow(struct parking *parking, bool (*behind)(void *cookie, uint64_t number), void *cookie)
+{
+    parking->behind = behind;
+    parking->behind_cookie = cookie;
 }
 
 struct parking *parking_new(struct engine *engine)
@@ -130,6 +190,8 @@ static void add_watches(struct parked *parked, const struct call *call)
 {
     size_t count = 0;
 
+    if (!call->waits)
+        return;
     for (const struct call_wait *wait = call->waits; wait; wait = wait->next)
         count++;
     parked->watches = mem_alloc(count * sizeof *parked->watches);
@@ -147,18 +209,24 @@ struct parked *park(struct call *call, void (*ready)(void *cookie), void *cookie
     struct store *store = call->engine->store;
     uint64_t number = store_last(store);
     struct parked *parked;
+    bool follows = call->wrote && call->engine->parking->behind;
 
-    if (!call->waits && store_durable(store) >= number) {
+    if (!call->waits && !follows && store_durable(store) >= number) {
         ready(cookie);
         return NULL;
     }
     parked = mem_alloc(sizeof *parked);
     *parked = (struct parked){.parking = call->engine->parking, .number = number, .ready = ready, .cookie = cookie};
-    if (!call->waits) {
+    if (!call->waits && !follows) {
         parked->durable = store_when_durable(store, number, on_durable, parked);
         return parked;
     }
     add_watches(parked, call);
+    if (follows) {
+        parked->left++;
+        follow(parked);
+    }
+    parked->timed = true;
     uv_timer_init(call->engine->loop, &parked->timer);
     parked->timer.data = parked;
     uv_timer_start(&parked->timer, on_timer, PARK_LIMIT_MS, 0);

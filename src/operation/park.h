@@ -10,6 +10,13 @@
 enum { PARK_LIMIT_MS = 500 };
 
 struct parking *parking_new(struct engine *engine); /* reads the store's feed */
+/*
+ * The answer to a call that wrote also waits while behind(cookie, its commit's number) says that something beyond the
+ * records has not followed yet. Asked when that commit's changes have been delivered, to whom subscribed before this
+ * too, and at each parking_look.
+ */
+void parking_follow(struct parking *parking, bool (*behind)(void *cookie, uint64_t number), void *cookie);
+void parking_look(struct parking *parking);
 void parking_free(struct parking *parking);
 
 struct parked;

@@ -5,7 +5,7 @@
 #include "ec2.h"
 #include "errors.h"
 
-enum { KEEP_COUNT = 1000 };
+enum { KEEP_COUNT = 1000, BIG = 64 * 1024, KEEP_BYTES = 64 * 1024 * 1024 }; /* of a world */
 
 static const int64_t keep_ms = 24 * 3600 * 1000;
 
@@ -71,6 +71,22 @@ static void drop_oldest(struct call *call)
         client_token_remove(call->tx, oldest->token_id);
 }
 
+/* Big answers are few: only they make it worth adding up, so that tokens never hold more than twice KEEP_BYTES. */
+static void drop_bytes(struct call *call, size_t coming)
+{
+    const struct ec2_haar_client_token *token;
+    size_t total = coming;
+
+    if (coming <= BIG)
+        return;
+    for (uint64_t position = 0; (token = client_token_next(call->tx, &position));)
+        total += token->content.len;
+    for (uint64_t position = 0; total > KEEP_BYTES && (token = client_token_next(call->tx, &position));) {
+        total -= token->content.len;
+        client_token_remove(call->tx, token->token_id);
+    }
+}
+
 int token_keep(struct call *call, struct err *err)
 {
     struct str id = token_id(call);
@@ -79,13 +95,14 @@ int token_keep(struct call *call, struct err *err)
 
     if (!id.p)
         return 0;
+    if (call->operation->output != NO_SHAPE)
+        codec_content(call->service, &call->service->shapes[call->operation->output], call->out, &content);
     client_token_remove(call->tx, id);
     drop_oldest(call);
+    drop_bytes(call, content.len);
     token = client_token_create(call->tx, id);
     token->created = TIME(time_now_ms());
     token->parameters = INT(parameters_hash(call));
-    if (call->operation->output != NO_SHAPE)
-        codec_content(call->service, &call->service->shapes[call->operation->output], call->out, &content);
     token->content = arena_str(call->arena, buf_str(&content));
     call->token_body = token->content;
     buf_free(&content);

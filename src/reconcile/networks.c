@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "operation/park.h"
 #include "reconcile/network_spec.h"
 #include "services/ec2/instance.h"
 
@@ -19,7 +20,8 @@ struct part {
     struct networks *network;
     struct part *next_queued;
     struct world *world;
-    bool queued, busy, again; /* again: went stale while it was being told */
+    bool queued, busy, again;        /* again: went stale while it was being told */
+    uint64_t since, last, described; /* numbers of the first and last commit that is not told; what it is told as of */
 
     /* The job's. gone: the record is. */
     struct arena arena;
@@ -40,6 +42,7 @@ struct networks {
     uv_idle_t idle;
     size_t jobs;
     bool stopping;
+    uint64_t number;              /* of the commit that the feed is at */
     void (*idle_done)(void *arg); /* called once there are no jobs */
     void *idle_arg;
 };
@@ -77,6 +80,9 @@ static struct part *stale(struct networks *network, struct world *world, enum pa
         map_put(&network->parts, str_of(part->id), part);
     }
     part->world = world;
+    part->last = network->number;
+    if (!part->since)
+        part->since = part->last;
     if (vpc_id.p)
         str_to_z(vpc_id, part->vpc_id, sizeof part->vpc_id);
     enqueue(part);
@@ -138,6 +144,7 @@ static void on_change(void *cookie, const struct change *change)
 
     if (!network->backend.driver || !network->backend.driver->set_vpc)
         return;
+    network->number = change->number;
     switch (change->kind) {
     case EC2_VPC:
         stale(network, change->world, PART_VPC, change->id, (struct str){0});
@@ -209,10 +216,12 @@ static void on_told(void *arg)
     arena_free(&part->arena);
     if (part->r < 0)
         log_error("network: %s: %s", part->id, part->err.text);
+    part->since = part->last > part->described ? part->described + 1 : 0;
     if (part->again)
         enqueue(part);
     else
         forget(part);
+    parking_look(network->engine->parking);
     check_idle(network);
 }
 
@@ -253,6 +262,7 @@ static void describe(struct part *part)
     uint64_t version = store_last(store);
 
     part->gone = part->skip = part->held = false;
+    part->described = version;
     part->r = 0;
     part->err = ERR_INIT;
     if (part->kind == PART_VPC)
@@ -296,7 +306,21 @@ static void on_idle(uv_idle_t *idle)
         queue->queued = false;
         look_at(queue);
     }
+    parking_look(network->engine->parking); /* some had nothing to be told of */
     check_idle(network);
+}
+
+/* Is anything that this commit changed still to be told? What is held waits for its machine, so nobody waits for it. */
+static bool behind(void *cookie, uint64_t number)
+{
+    struct networks *network = cookie;
+
+    for (struct map_slot *at = NULL; (at = map_next(&network->parts, at));) {
+        const struct part *part = at->value;
+        if (part->since && part->since <= number && number <= part->last && !part->held)
+            return true;
+    }
+    return false;
 }
 
 /* --- start and end --------------------------------------------------------------------------------------------------
@@ -338,9 +362,11 @@ void networks_start(struct networks *network, const struct workload_backend *bac
                     void *arg)
 {
     network->backend = *backend;
-    if (backend->driver && backend->driver->set_vpc)
+    if (backend->driver && backend->driver->set_vpc) {
+        parking_follow(network->engine->parking, behind, network);
         for (struct world *world = NULL; (world = store_next_world(network->engine->store, world));)
             adopt_in(network, world);
+    }
     when_idle(network, done, arg);
 }
 

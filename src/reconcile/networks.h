@@ -1,7 +1,8 @@
 /*
  * The network: what records say of VPCs, security groups and interfaces, told to the driver as it changes. A record
  * that changes makes its VPC, its group or its interface stale; what is stale is described whole and told on a worker,
- * one thing at a time for one id. What nothing runs in is not told: ensure brings what a machine needs.
+ * one thing at a time for one id; the answer to who changed it waits for that (park.h). What nothing runs in is not
+ * told: ensure brings what a machine needs.
  */
 #pragma once
 

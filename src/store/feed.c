@@ -112,6 +112,7 @@ static void batch_deliver(const struct feed *feed, const struct store *store, co
             .old = old,
             .new = new,
             .what = batch->what,
+            .last = i + 1 == batch->count,
         };
 
         for (size_t k = 0; k < feed->subscriber_count; k++)

@@ -126,6 +126,7 @@ struct change {
     struct str id;
     const void *old, *new;
     struct str what;
+    bool last; /* of its commit */
 };
 /* Delivery is from the loop, after the change is durable. Seeded records are delivered when they become durable. */
 void store_subscribe(struct store *store, void (*each)(void *cookie, const struct change *change), void *cookie);

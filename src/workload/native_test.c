@@ -412,6 +412,107 @@ static void machines_of_a_vpc_reach_each_other_and_nothing_else(void **state)
     must_remove("i-net2");
 }
 
+/* A VPC with a gateway, a group and a public address; the group lets in what `rules` says. */
+static void describe_public(struct workload_interface *interface, const struct fabric_rule *rules, size_t count)
+{
+    static const struct fabric_cidr cidr = {0x0a090000, 16};
+    static const struct fabric_route out = {{0, 0}, FABRIC_INTERNET};
+    static const struct fabric_route_table table = {S("rtb-1"), &out, 1};
+    static const struct fabric_subnet subnet = {S("subnet-1"), {0x0a090000, 16}, S("rtb-1")};
+    static const struct fabric_vpc vpc = {.id = S("vpc-public"),
+                                          .cidrs = &cidr,
+                                          .cidr_count = 1,
+                                          .internet_gateway = true,
+                                          .subnets = &subnet,
+                                          .subnet_count = 1,
+                                          .route_tables = &table,
+                                          .route_table_count = 1};
+    static struct fabric_group group;
+    static struct fabric_address address;
+    struct fabric_status status;
+
+    backend.driver->network_status(backend.cookie, &status);
+    assert_true(status.enforced);
+    group = (struct fabric_group){.id = S("sg-1"), .rules = rules, .count = count};
+    address = (struct fabric_address){0x0a090017, status.public_pool.network + 23};
+    *interface = (struct workload_interface){.id = S("eni-public"),
+                                             .vpc_id = vpc.id,
+                                             .vpc_cidr = S("10.9.0.0/16"),
+                                             .mac = {0x0a, 0, 0x0a, 9, 0, 23},
+                                             .address = address.private,
+                                             .gateway = 0x0a090001,
+                                             .prefix = 16,
+                                             .source_dest_check = true,
+                                             .subnet_id = subnet.id,
+                                             .addresses = &address,
+                                             .address_count = 1,
+                                             .groups = &group,
+                                             .group_count = 1,
+                                             .vpc = &vpc};
+}
+
+/* From the host, what a machine says on port 8080; empty: it does not answer. */
+static void host_hears(uint32_t public, char text[64])
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(8080), .sin_addr.s_addr = htonl(public)};
+    struct timeval limit = {.tv_usec = 300000};
+    AUTO_FD fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ssize_t n = -1;
+
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit); /* connect's too */
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+        n = recv(fd, text, 63, 0);
+    text[n > 0 ? n : 0] = '\0';
+}
+
+static void the_host_reaches_a_machine_by_its_public_address_as_its_group_allows(void **state)
+{
+    static const struct fabric_rule rules[] = {{.protocol = 6, .from = 8080, .to = 8080}};
+    struct workload_interface interface;
+    struct workload_spec spec = {.id = S("i-public"),
+                                 .image = S("tiny"),
+                                 .host_name = S("public"),
+                                 .user_data = S("#!/bin/sh\nwhile :; do echo banner | nc -l -p 8080; done &\n"),
+                                 .vcpus = 1,
+                                 .memory_bytes = 64 << 20,
+                                 .interfaces = &interface,
+                                 .interface_count = 1};
+    struct fabric_group group = {.id = S("sg-1"), .rules = rules, .count = 1};
+    struct err err = ERR_INIT;
+    uint32_t public;
+    char text[64];
+
+    NEEDS_MACHINES();
+    describe_public(&interface, NULL, 0);
+    public = interface.addresses[0].public;
+    if (backend.driver->ensure(backend.cookie, &spec, &err) < 0)
+        fail_msg("%s", err.text);
+    AWAIT("i-public", booted, 1);
+    assert_output("i-public", "sleep 0.1; ip -4 -o addr show eth0 | awk '{print $4}'", "10.9.0.23/16\n");
+    host_hears(public, text);
+    assert_string_equal(text, "");
+    assert_int_equal(backend.driver->set_group(backend.cookie, interface.vpc_id, &group, &err), 0);
+    host_hears(public, text);
+    assert_string_equal(text, "banner\n");
+    group.count = 0;
+    assert_int_equal(backend.driver->set_group(backend.cookie, interface.vpc_id, &group, &err), 0);
+    host_hears(public, text);
+    assert_string_equal(text, "");
+    describe_public(&interface, rules, 1);
+    assert_int_equal(backend.driver->set_interface(backend.cookie, &interface, &err), 0);
+    assert_int_equal(backend.driver->close(backend.cookie, false, &err), 0);
+    backend = open_backend(); /* the next server knows its public address from the record */
+    host_hears(public, text);
+    assert_string_equal(text, "banner\n");
+    assert_int_equal(backend.driver->set_interface(backend.cookie, &interface, &err), 0);
+    assert_int_equal(backend.driver->reboot(backend.cookie, spec.id, 0, &err), 0);
+    AWAIT("i-public", booted, 2);
+    must_remove("i-public");
+    host_hears(public, text);
+    assert_string_equal(text, "");
+}
+
 static void exec_answers_with_the_commands_status(void **state)
 {
     const struct str missing[] = {S("no-such-command")}, size[] = {S("stty"), S("size")};
@@ -961,6 +1062,7 @@ int main(void)
         cmocka_unit_test(a_machine_runs_its_user_data_once_and_says_so),
         cmocka_unit_test(cloud_config_is_named_in_the_console),
         cmocka_unit_test(machines_of_a_vpc_reach_each_other_and_nothing_else),
+        cmocka_unit_test(the_host_reaches_a_machine_by_its_public_address_as_its_group_allows),
         cmocka_unit_test(exec_answers_with_the_commands_status),
         cmocka_unit_test(exec_passes_input_and_signals),
         cmocka_unit_test(a_machine_is_confined),

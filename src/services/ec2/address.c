@@ -1,8 +1,5 @@
 #include "services/ec2/address.h"
 
-#include "base/map.h"
-#include "base/mem.h"
-
 #include <arpa/inet.h>
 
 enum { RESERVED_AT_START = 4, RESERVED = 5 };
@@ -58,19 +55,14 @@ static bool in_use(struct call *call, const struct ec2_subnet *subnet, struct st
 }
 
 /*
- * Where the last address of a subnet was given: only a place to start looking, so it may be lost or stale.
- * Keys are the process's own; as many as there ever were subnets.
+ * Where the last address of a subnet was given: only a place to start looking, so it may be lost or stale, and subnets
+ * that share a place by their hash lose nothing but a few looks.
  */
 static uint32_t *last_given(struct str subnet_id)
 {
-    static struct map last;
-    uint32_t *place = map_get(&last, subnet_id);
+    static uint32_t places[4096];
 
-    if (!place) {
-        place = mem_alloc(sizeof *place);
-        map_put(&last, (struct str){mem_copy(subnet_id.p, subnet_id.len), subnet_id.len}, place);
-    }
-    return place;
+    return &places[str_hash(subnet_id) % (sizeof places / sizeof *places)];
 }
 
 static int take_wanted(struct call *call, const struct ec2_subnet *subnet, struct str wanted, uint32_t network,

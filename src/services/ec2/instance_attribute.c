@@ -5,8 +5,9 @@
 #include "aws/base64.h"
 #include "services/ec2/catalogue/types.h"
 #include "services/ec2/instance.h"
+#include "services/ec2/quotas.h"
 
-enum { USER_DATA_LIMIT = 16384, MAX_GROUPS = 5 };
+enum { USER_DATA_LIMIT = 16384 };
 
 struct attribute_change {
     struct call *call;
@@ -206,7 +207,7 @@ static int set_groups(struct attribute_change *c)
 
     if (!eni)
         return no_interface(c);
-    if (c->in->groups.count > MAX_GROUPS)
+    if ((int64_t)c->in->groups.count > quota_value(QUOTA_GROUPS_PER_INTERFACE))
         return err_aws(c->err, &EC2_SECURITY_GROUPS_PER_INTERFACE_LIMIT_EXCEEDED,
                        "The maximum number of security groups per interface has been reached.");
     for (size_t i = 0; i < c->in->groups.count; i++) {

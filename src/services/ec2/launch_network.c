@@ -5,18 +5,8 @@
  */
 #include "services/ec2/address.h"
 #include "services/ec2/launch.h"
-
-enum { MAX_GROUPS = 5 }; /* an interface: the quota's default, for security and speed alike */
-
-static const struct ec2_vpc *default_vpc(struct call *call)
-{
-    const struct ec2_vpc *vpc;
-
-    for (uint64_t position = 0; (vpc = vpc_next(call->tx, &position));)
-        if (vpc->is_default.value)
-            return vpc;
-    return NULL;
-}
+#include "services/ec2/quotas.h"
+#include "services/ec2/security_group.h"
 
 static int unsupported_in_zone(struct call *call, const struct launch *launch, struct str zone_name, struct err *err)
 {
@@ -85,7 +75,7 @@ static int choose_default_subnet(struct call *call, const struct launch *launch,
     }
     if (full)
         return 0; /* taking an address says that there is none */
-    if (!default_vpc(call))
+    if (!security_group_default_vpc(call))
         return err_aws(err, &EC2_VPC_ID_NOT_SPECIFIED,
                        "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.");
     if (zone.len)
@@ -116,17 +106,6 @@ static int choose_subnet(struct call *call, const struct launch *launch, struct 
     return 0;
 }
 
-static const struct ec2_security_group *group_named(struct call *call, struct str vpc_id, struct str name)
-{
-    const struct ec2_security_group *const *found;
-    size_t count = security_group_find(call->tx, EC2_SECURITY_GROUP_BY_GROUP_NAME, name, &found);
-
-    for (size_t i = 0; i < count; i++)
-        if (str_equal(found[i]->vpc_id, vpc_id))
-            return found[i];
-    return NULL;
-}
-
 static void add_group(struct ec2_group_identifier_list *groups, const struct ec2_security_group *group)
 {
     for (size_t i = 0; i < groups->count; i++)
@@ -155,17 +134,17 @@ static int choose_groups(struct call *call, const struct ec2_subnet *subnet, con
         add_group(ret, group);
     }
     for (size_t i = 0; i < name_count; i++) {
-        group = group_named(call, subnet->vpc_id, names[i]);
+        group = security_group_named(call, subnet->vpc_id, names[i]);
         if (!group)
             return err_aws(err, &EC2_INVALID_GROUP_NOT_FOUND,
                            "The security group '" STR_FMT "' does not exist in VPC '" STR_FMT "'",
                            STR_ARG(str_first(names[i], 255)), STR_ARG(subnet->vpc_id));
         add_group(ret, group);
     }
-    group = group_named(call, subnet->vpc_id, S("default"));
+    group = security_group_named(call, subnet->vpc_id, S("default"));
     if (!ret->count && group)
         add_group(ret, group);
-    if (ret->count > MAX_GROUPS)
+    if ((int64_t)ret->count > quota_value(QUOTA_GROUPS_PER_INTERFACE))
         return err_aws(err, &EC2_SECURITY_GROUPS_PER_INTERFACE_LIMIT_EXCEEDED,
                        "The maximum number of security groups per interface has been reached.");
     return 0;

@@ -2,12 +2,14 @@
 #include "aws/base64.h"
 #include "base/time.h"
 #include "services/ec2/launch.h"
+#include "services/ec2/quotas.h"
 
-enum { MAX_PER_CALL = 1000, USER_DATA_LIMIT = 16384 };
+enum { USER_DATA_LIMIT = 16384 };
 
 static int plan_count(struct launch *launch, struct err *err)
 {
     int64_t min = launch->in->min_count.value, max = launch->in->max_count.value;
+    int64_t most = quota_value(QUOTA_INSTANCES_PER_CALL);
 
     if (min < 1 || max < 1)
         return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
@@ -17,12 +19,13 @@ static int plan_count(struct launch *launch, struct err *err)
         return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
                        "maxCount (%lld) must be greater than or equal to minCount (%lld)", (long long)max,
                        (long long)min);
-    if (min > MAX_PER_CALL)
-        return err_aws(err, &EC2_INSTANCE_LIMIT_EXCEEDED,
-                       "You have requested more instances (%lld) than your current instance limit of %d allows for the "
-                       "specified instance type.",
-                       (long long)min, MAX_PER_CALL);
-    launch->count = max < MAX_PER_CALL ? max : MAX_PER_CALL;
+    if (min > most)
+        return err_aws(
+            err, &EC2_INSTANCE_LIMIT_EXCEEDED,
+            "You have requested more instances (%lld) than your current instance limit of %lld allows for the "
+            "specified instance type.",
+            (long long)min, (long long)most);
+    launch->count = max < most ? max : most;
     return 0;
 }
 

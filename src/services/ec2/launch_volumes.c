@@ -3,6 +3,7 @@
  * Sources: "Block device mappings" in the EC2 user guide; CreateVolume in the API reference for types and their limits.
  */
 #include "services/ec2/launch.h"
+#include "services/ec2/quotas.h"
 
 /* A volume type's limits. iops 0: it takes none. */
 static const struct volume_type {
@@ -18,7 +19,7 @@ static const struct volume_type {
     {"standard", 1, 1024, 0, 0, 0, 0, 0},
 };
 
-enum { GP3_THROUGHPUT = 125, MAX_VOLUMES = 128 };
+enum { GP3_THROUGHPUT = 125 };
 
 static const struct volume_type *find_type(struct str name)
 {
@@ -175,7 +176,7 @@ int launch_plan_volumes(struct call *call, struct launch *launch, struct err *er
     const struct ec2_block_device_mapping_request_list *mappings = &launch->in->block_device_mappings;
     int r = 0;
 
-    if (mappings->count > MAX_VOLUMES)
+    if ((int64_t)mappings->count > quota_value(QUOTA_VOLUMES_PER_INSTANCE))
         return err_aws(err, &EC2_ATTACHMENT_LIMIT_EXCEEDED,
                        "Volume attachments exceed the limit of the instance type.");
     launch->volumes = arena_array(call->arena, struct launch_volume, mappings->count + 1);

@@ -1,13 +1,14 @@
 #include "services/ec2/permission.h"
 
 #include "services/ec2/address.h"
+#include "services/ec2/quotas.h"
 #include "services/ec2/security_group.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <string.h>
 
-enum { MAX_RULES = 60, MAX_DESCRIPTION = 255, MAX_PORT = 65535, MAX_ICMP = 255 };
+enum { MAX_DESCRIPTION = 255, MAX_PORT = 65535, MAX_ICMP = 255 };
 
 static const struct {
     int number;
@@ -256,7 +257,7 @@ bool rule_of_family(const struct ec2_security_group_rule *rule, bool egress, boo
 
 int rules_check_count(size_t count, struct err *err)
 {
-    if (count > MAX_RULES)
+    if ((int64_t)count > quota_value(QUOTA_RULES_PER_GROUP))
         return err_aws(err, &EC2_RULES_PER_SECURITY_GROUP_LIMIT_EXCEEDED,
                        "The maximum number of rules per security group has been reached.");
     return 0;
