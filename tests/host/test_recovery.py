@@ -7,6 +7,7 @@ the while one guest counts and one TCP connection to it stays open.
 
 import base64
 import collections
+import glob
 import http.client
 import json
 import os
@@ -46,8 +47,8 @@ SLOW_TO_END = "#!/bin/sh\n(trap 'sleep 0.1; exit' TERM; while :; do sleep 0.02; 
 def host_of(owner):
     """Everything on this host that bears the owner's name, by kind."""
     found = collections.defaultdict(list)
-    found["namespaces"] = [p.name for p in pathlib.Path("/run/netns").glob(f"haar-{owner}-*")]
-    found["cgroups"] = [str(p) for p in pathlib.Path("/sys/fs/cgroup").glob(f"**/haar/{owner}/**")]
+    found["namespaces"] = glob.glob(f"/run/netns/haar-{owner}-*")
+    found["cgroups"] = glob.glob(f"/sys/fs/cgroup/**/haar/{owner}/**/", recursive=True)
     found["mounts"] = re.findall(rf"^.*{owner}.*$", pathlib.Path("/proc/self/mountinfo").read_text(), re.M)
     found["links"] = re.findall(rf"alias (haar:{owner}:\S+)", subprocess.run(["ip", "-o", "link"], capture_output=True, text=True).stdout)
     found["tables"] = re.findall(rf"haar_{owner}", subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout)
@@ -57,8 +58,7 @@ def host_of(owner):
                 found["processes"].append(f"{process.name} {(process / 'comm').read_text().strip()}")
         except OSError:
             pass
-    for folder in (pathlib.Path("/run/haar") / owner, pathlib.Path("/var/lib/haar") / owner):
-        found["files"] += [str(p) for p in folder.glob("*")] + [str(folder)] * folder.exists()
+    found["files"] = glob.glob(f"/run/haar/{owner}/**", recursive=True) + glob.glob(f"/var/lib/haar/{owner}/*")
     return {kind: things for kind, things in found.items() if things}
 
 
