@@ -440,11 +440,22 @@ int machine_launch(struct native *native, struct machine *machine, struct err *e
     return 0;
 }
 
+/* From here on nobody else touches the record, nor makes its folder anew. */
+static void close_record(struct native *native, struct machine *machine)
+{
+    pthread_mutex_lock(&native->records);
+    pthread_mutex_lock(&native->lock);
+    machine->leaving = true;
+    pthread_mutex_unlock(&native->lock);
+    pthread_mutex_unlock(&native->records);
+}
+
 void machine_clean(struct native *native, struct machine *machine)
 {
     struct err err = ERR_INIT;
     struct machine_record *record = &machine->record;
 
+    close_record(native, machine);
     for (unsigned i = 0; i < record->interface_count; i++) {
         if (fabric_detach(native->fabric, str_of(record->interfaces[i].id), &err) < 0)
             log_warning("%s: %s", machine->id, err.text);

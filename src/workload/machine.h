@@ -50,6 +50,7 @@ struct machine {
     pid_t monitor_pid; /* ours to wait for; 0: adopted */
     bool ready, booted;
     bool was_ready; /* since it was last started; stays when it has ended */
+    bool leaving;   /* it is being taken apart: its record changes no more */
     bool asked;     /* to end: its EXITED is not told */
     bool exited;
     bool ended_unseen; /* while it is adopted: only to be cleaned up after */
@@ -67,6 +68,7 @@ struct native {
     int monitor_program, init_program; /* sealed memfds */
     uint32_t next_ids;
 
+    pthread_mutex_t records; /* taken before `lock`: a record's change and its file are one */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct map machines; /* by id */
@@ -120,3 +122,12 @@ void watch_stop(struct native *native);
 
 /* adopt.c: fills the table from the folders. Before the watcher starts. */
 int adopt_all(struct native *native, struct err *err);
+
+/* native_exec.c, native_network.c: of the driver's table. */
+int native_exec(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
+                struct err *err);
+int native_set_vpc(void *cookie, const struct fabric_vpc *vpc, struct err *err);
+int native_set_group(void *cookie, struct str vpc_id, const struct fabric_group *group, struct err *err);
+int native_set_interface(void *cookie, const struct workload_interface *to, struct err *err);
+int native_remove_vpc(void *cookie, struct str vpc_id, struct err *err);
+void native_network_status(void *cookie, struct fabric_status *ret);

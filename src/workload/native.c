@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "workload/console.h"
-#include "workload/exec.h"
 #include "workload/machine.h"
 #include "workload/owner.h"
 
@@ -15,7 +14,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -89,7 +87,7 @@ static int start_once(struct native *native, struct machine *machine, struct err
     pthread_mutex_lock(&native->lock);
     machine->state = MACHINE_STARTING;
     machine->failure = ERR_INIT;
-    machine->unmappable = false;
+    machine->unmappable = machine->leaving = false;
     machine->ready = machine->was_ready = machine->booted = machine->asked = machine->exited = false;
     pthread_mutex_unlock(&native->lock);
     native->sink.event(native->sink.cookie,
@@ -307,154 +305,6 @@ static int native_console(void *cookie, struct str id, size_t limit, struct buf 
     return console_read_last(path, limit, out, ret_offset, err);
 }
 
-/* ---- exec ---- */
-
-static void put_command(struct buf *frame, const struct workload_exec *exec)
-{
-    buf_byte(frame, exec->tty);
-    buf_byte(frame, (char)exec->rows);
-    buf_byte(frame, (char)(exec->rows >> 8));
-    buf_byte(frame, (char)exec->columns);
-    buf_byte(frame, (char)(exec->columns >> 8));
-    for (size_t i = 0; i < exec->count; i++) {
-        buf_append(frame, exec->command[i]);
-        buf_byte(frame, '\0');
-    }
-}
-
-static int check_command(const struct workload_exec *exec, struct err *err)
-{
-    size_t size = EXEC_HEAD;
-
-    for (size_t i = 0; i < exec->count; i++) {
-        if (exec->command[i].len && memchr(exec->command[i].p, '\0', exec->command[i].len))
-            return err_plain(err, "a word of the command holds a NUL byte");
-        size += exec->command[i].len + 1;
-    }
-    if (exec->count == 0 || exec->count >= EXEC_WORDS_MAX || size > EXEC_COMMAND_MAX)
-        return err_plain(err, "a command has 1 to %d words, together under %d bytes", EXEC_WORDS_MAX - 1,
-                         EXEC_COMMAND_MAX);
-    return 0;
-}
-
-static int send_command(int fd, const struct workload_exec *exec, struct err *err)
-{
-    AUTO_BUF frame = BUF_INIT, body = BUF_INIT;
-    int r;
-
-    put_command(&body, exec);
-    buf_byte(&frame, EXEC_COMMAND);
-    for (int i = 0; i < 4; i++)
-        buf_byte(&frame, (char)(body.len >> (8 * i)));
-    buf_append(&frame, buf_str(&body));
-    r = fd_write_all(fd, frame.p, frame.len);
-    return r < 0 ? err_os(err, -r, "send the command") : 0;
-}
-
-static int native_exec(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
-                       struct err *err)
-{
-    struct native *native = cookie;
-    struct machine *machine;
-    AUTO_FD ours = -1;
-    AUTO_FD theirs = -1;
-    int pair[2], r = check_command(exec, err);
-
-    if (r < 0)
-        return r;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return err_os(err, errno, "make a socket");
-    ours = pair[0];
-    theirs = pair[1];
-    pthread_mutex_lock(&native->lock);
-    machine = find(native, id);
-    if (machine && machine->state == MACHINE_RUNNING && machine->control >= 0)
-        r = machine_say(machine, MONITOR_EXEC, 0, theirs, err);
-    else
-        r = err_plain(err, STR_FMT " does not run", STR_ARG(id));
-    pthread_mutex_unlock(&native->lock);
-    if (r == 0)
-        r = send_command(ours, exec, err);
-    if (r < 0)
-        return r;
-    ret->fd = ours;
-    ours = -1;
-    return 0;
-}
-
-/* ---- the network ---- */
-
-static int native_set_vpc(void *cookie, const struct fabric_vpc *vpc, struct err *err)
-{
-    return fabric_set_vpc(((struct native *)cookie)->fabric, vpc, err);
-}
-
-static int native_set_group(void *cookie, struct str vpc_id, const struct fabric_group *group, struct err *err)
-{
-    return fabric_set_group(((struct native *)cookie)->fabric, vpc_id, group, err);
-}
-
-static int native_remove_vpc(void *cookie, struct str vpc_id, struct err *err)
-{
-    return fabric_vpc_remove(((struct native *)cookie)->fabric, vpc_id, err);
-}
-
-static void native_network_status(void *cookie, struct fabric_status *ret)
-{
-    fabric_status(((struct native *)cookie)->fabric, ret);
-}
-
-static struct machine_interface *find_interface(struct machine_record *record, struct str id)
-{
-    for (unsigned i = 0; i < record->interface_count; i++) {
-        if (str_equal(str_of(record->interfaces[i].id), id))
-            return &record->interfaces[i];
-    }
-    return NULL;
-}
-
-/* In the record of the machine that has it: a reboot and the next server read it there. */
-static bool change_record(struct native *native, const struct machine_interface *to, struct machine_record *ret)
-{
-    bool found = false;
-
-    pthread_mutex_lock(&native->lock);
-    for (struct map_slot *at = NULL; !found && (at = map_next(&native->machines, at));) {
-        struct machine *machine = at->value;
-        struct machine_interface *interface = find_interface(&machine->record, str_of(to->id));
-
-        if (!interface || machine->state == MACHINE_STOPPED)
-            continue;
-        *interface = *to;
-        *ret = machine->record;
-        found = true;
-    }
-    pthread_mutex_unlock(&native->lock);
-    return found;
-}
-
-static int native_set_interface(void *cookie, const struct workload_interface *to, struct err *err)
-{
-    struct native *native = cookie;
-    struct fabric_interface interface;
-    struct machine_interface kept;
-    struct machine_record record;
-    struct str groups[FABRIC_GROUPS];
-    int r = machine_check_interface(to, err);
-
-    if (r < 0)
-        return r;
-    machine_fill_interface(to, &kept);
-    if (!change_record(native, &kept, &record))
-        return 0;
-    r = machine_keep_record(&record, err);
-    if (r == 0)
-        r = machine_describe(native, to, err);
-    machine_fabric_interface(&kept, groups, &interface);
-    interface.version = to->version;
-    return r == 0 ? fabric_set_interface(native->fabric, &interface, err) : r;
-}
-
 /* ---- the end ---- */
 
 /* All at once: each dies by itself while we wait for the first. */
@@ -513,6 +363,7 @@ static void native_free(struct native *native)
     fd_close(&native->monitor_program);
     fd_close(&native->init_program);
     pthread_mutex_destroy(&native->lock);
+    pthread_mutex_destroy(&native->records);
     pthread_cond_destroy(&native->changed);
     free(native);
 }
@@ -667,6 +518,7 @@ int workload_native_new(const struct workload_native_config *config, struct work
     pthread_cond_init(&native->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&native->lock, NULL);
+    pthread_mutex_init(&native->records, NULL);
     native->monitor_program = native->init_program = native->poll = native->wake = -1;
     native->sink = config->sink;
     native->durable = config->durable;

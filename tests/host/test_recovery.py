@@ -48,7 +48,7 @@ def host_of(owner):
     """Everything on this host that bears the owner's name, by kind."""
     found = collections.defaultdict(list)
     found["namespaces"] = glob.glob(f"/run/netns/haar-{owner}-*")
-    found["cgroups"] = glob.glob(f"/sys/fs/cgroup/**/haar/{owner}/**/", recursive=True)
+    found["cgroups"] = glob.glob(f"/sys/fs/cgroup/**/haar/{owner}", recursive=True)
     found["mounts"] = re.findall(rf"^.*{owner}.*$", pathlib.Path("/proc/self/mountinfo").read_text(), re.M)
     found["links"] = re.findall(rf"alias (haar:{owner}:\S+)", subprocess.run(["ip", "-o", "link"], capture_output=True, text=True).stdout)
     found["tables"] = re.findall(rf"haar_{owner}", subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout)
@@ -58,7 +58,8 @@ def host_of(owner):
                 found["processes"].append(f"{process.name} {(process / 'comm').read_text().strip()}")
         except OSError:
             pass
-    found["files"] = glob.glob(f"/run/haar/{owner}/**", recursive=True) + glob.glob(f"/var/lib/haar/{owner}/*")
+    for folder in (f"/run/haar/{owner}", f"/var/lib/haar/{owner}"):
+        found["files"] += [folder] * os.path.exists(folder) + glob.glob(f"{folder}/*")
     return {kind: things for kind, things in found.items() if things}
 
 
