@@ -113,7 +113,13 @@ static int link_applets(int root, struct err *err)
 #define TINY_GROUP "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"
 #define TINY_RELEASE "ID=haar-tiny\nNAME=\"haar tiny\"\nPRETTY_NAME=\"haar tiny (busybox)\"\n"
 
-static int fill_tiny(int root, struct str init, struct err *err)
+/* What an image is filled from. */
+struct filling {
+    struct str init;
+    const atomic_bool *cancel; /* may be NULL */
+};
+
+static int fill_tiny(int root, const struct filling *filling, struct err *err)
 {
     int r = fill_common(root, err);
 
@@ -126,9 +132,9 @@ static int fill_tiny(int root, struct str init, struct err *err)
     if (r == 0)
         r = tree_link(root, "usr/sbin", "../sbin", err);
     if (r == 0)
-        r = tree_copy(BUSYBOX, root, "bin/busybox", err);
+        r = tree_copy(BUSYBOX, root, "bin/busybox", filling->cancel, err);
     if (r == 0)
-        r = fill_power(root, "sbin", init, err);
+        r = fill_power(root, "sbin", filling->init, err);
     if (r == 0)
         r = tree_file(root, "etc/passwd", S(TINY_PASSWD), 0644, err);
     if (r == 0)
@@ -222,7 +228,7 @@ static int fill_accounts(int root, struct err *err)
     return r == 0 ? tree_file(root, "etc/shadow", buf_str(&shadow), 0600, err) : r;
 }
 
-static int fill_host(int root, struct err *err)
+static int fill_host(int root, const struct filling *filling, struct err *err)
 {
     int r = fill_common(root, err);
 
@@ -237,15 +243,15 @@ static int fill_host(int root, struct err *err)
     if (r == 0)
         r = tree_folder(root, "etc/ssl", 0755, err);
     for (size_t i = 0; i < ARRAY_LEN(copied) && r == 0; i++)
-        r = tree_copy(copied[i], root, copied[i] + 1, err);
+        r = tree_copy(copied[i], root, copied[i] + 1, filling->cancel, err);
     return r == 0 ? fill_accounts(root, err) : r;
 }
 
-static int fill_host_usr(int usr, struct str init, struct err *err)
+static int fill_host_usr(int usr, const struct filling *filling, struct err *err)
 {
     int r = tree_folder(usr, "sbin", 0755, err);
 
-    return r == 0 ? fill_power(usr, "sbin", init, err) : r;
+    return r == 0 ? fill_power(usr, "sbin", filling->init, err) : r;
 }
 
 /* ---- which ---- */
@@ -298,24 +304,20 @@ static int open_folder(const char *path, struct err *err)
     return fd < 0 ? err_os(err, errno, "open %s", path) : fd;
 }
 
-static int fill_at(const char *path, const char *sub, int (*fill)(int root, struct str init, struct err *err),
-                   struct str init, struct err *err)
+static int fill_at(const char *path, const char *sub,
+                   int (*fill)(int root, const struct filling *filling, struct err *err), const struct filling *filling,
+                   struct err *err)
 {
     char full[IMAGE_PATH + 16];
     AUTO_FD root = -1;
 
     snprintf(full, sizeof full, "%s/%s", path, sub);
     root = open_folder(full, err);
-    return root < 0 ? root : fill(root, init, err);
-}
-
-static int fill_host_root(int root, struct str init, struct err *err)
-{
-    return fill_host(root, err);
+    return root < 0 ? root : fill(root, filling, err);
 }
 
 /* Filled beside its place and renamed, so that an image is whole or absent. */
-static int make(const char *path, bool host, struct str init, struct err *err)
+static int make(const char *path, bool host, const struct filling *filling, struct err *err)
 {
     char fresh[IMAGE_PATH + 8];
     int r;
@@ -323,15 +325,16 @@ static int make(const char *path, bool host, struct str init, struct err *err)
     snprintf(fresh, sizeof fresh, "%s.new", path);
     r = tree_remove(AT_FDCWD, fresh, err);
     if (r == 0)
-        r = fill_at(fresh, "root", host ? fill_host_root : fill_tiny, init, err);
+        r = fill_at(fresh, "root", host ? fill_host : fill_tiny, filling, err);
     if (r == 0 && host)
-        r = fill_at(fresh, "usr", fill_host_usr, init, err);
+        r = fill_at(fresh, "usr", fill_host_usr, filling, err);
     if (r == 0 && rename(fresh, path) < 0)
         r = err_os(err, errno, "name image %s", path);
     return r;
 }
 
-int image_prepare(const char *folder, struct str name, struct str init, struct image *ret_image, struct err *err)
+int image_prepare(const char *folder, struct str name, struct str init, const atomic_bool *cancel,
+                  struct image *ret_image, struct err *err)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     bool host = str_equal(name, S("host"));
@@ -346,7 +349,7 @@ int image_prepare(const char *folder, struct str name, struct str init, struct i
         return err_os(err, ENAMETOOLONG, "image folder %s", folder);
     pthread_mutex_lock(&lock);
     if (access(path, F_OK) < 0)
-        r = make(path, host, init, err);
+        r = make(path, host, &(struct filling){init, cancel}, err);
     pthread_mutex_unlock(&lock);
     if (r < 0)
         return err_wrap(err, "make image " STR_FMT, STR_ARG(name));

@@ -9,6 +9,8 @@
 
 #include "base/err.h"
 
+#include <stdatomic.h>
+
 enum { IMAGE_LAYERS = 2, IMAGE_PATH = 256 };
 
 struct image {
@@ -24,6 +26,8 @@ int image_probe(struct err *err);
 
 /*
  * Makes the image `name` under `folder` (created), once as long as what it is made from stays; later calls find it. Any
- * thread. `init` is our init program, which serves as poweroff, reboot and halt inside.
+ * thread. `init` is our init program, which serves as poweroff, reboot and halt inside. `cancel`, if any: once it is
+ * true what is being made is given up, which is an error.
  */
-int image_prepare(const char *folder, struct str name, struct str init, struct image *ret_image, struct err *err);
+int image_prepare(const char *folder, struct str name, struct str init, const atomic_bool *cancel,
+                  struct image *ret_image, struct err *err);

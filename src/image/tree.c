@@ -71,9 +71,10 @@ static int copy_link(const char *from, int root, const char *to, struct err *err
     return tree_link(root, to, target, err);
 }
 
-static int copy(const char *from, int root, const char *to, int depth, struct err *err);
+static int copy(const char *from, int root, const char *to, int depth, const atomic_bool *cancel, struct err *err);
 
-static int copy_folder(const char *from, int root, const char *to, int depth, struct err *err)
+static int copy_folder(const char *from, int root, const char *to, int depth, const atomic_bool *cancel,
+                       struct err *err)
 {
     DIR *dir = depth > 0 ? opendir(from) : NULL;
     int r = tree_folder(root, to, 0755, err);
@@ -85,17 +86,19 @@ static int copy_folder(const char *from, int root, const char *to, int depth, st
             continue;
         if (snprintf(inner_from, COPY_PATH, "%s/%s", from, entry->d_name) < COPY_PATH &&
             snprintf(inner_to, COPY_PATH, "%s/%s", to, entry->d_name) < COPY_PATH)
-            r = copy(inner_from, root, inner_to, depth - 1, err);
+            r = copy(inner_from, root, inner_to, depth - 1, cancel, err);
     }
     if (dir)
         closedir(dir);
     return r;
 }
 
-static int copy(const char *from, int root, const char *to, int depth, struct err *err)
+static int copy(const char *from, int root, const char *to, int depth, const atomic_bool *cancel, struct err *err)
 {
     struct stat st;
 
+    if (cancel && atomic_load(cancel))
+        return err_os(err, ECANCELED, "copy %s", from);
     if (lstat(from, &st) < 0)
         return 0;
     if (S_ISLNK(st.st_mode))
@@ -103,11 +106,11 @@ static int copy(const char *from, int root, const char *to, int depth, struct er
     if (S_ISREG(st.st_mode))
         return copy_file(from, &st, root, to, err);
     if (S_ISDIR(st.st_mode) && st.st_mode & S_IROTH)
-        return copy_folder(from, root, to, depth, err);
+        return copy_folder(from, root, to, depth, cancel, err);
     return 0;
 }
 
-int tree_copy(const char *from, int root, const char *to, struct err *err)
+int tree_copy(const char *from, int root, const char *to, const atomic_bool *cancel, struct err *err)
 {
-    return copy(from, root, to, COPY_DEPTH, err);
+    return copy(from, root, to, COPY_DEPTH, cancel, err);
 }

@@ -1,61 +1,30 @@
-#include "reconcile/instances.h"
 
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "base/time.h"
+#include "reconcile/become.h"
+#include "reconcile/instances_inside.h"
 #include "reconcile/spec.h"
-#include "services/ec2/instance.h"
 #include "services/ec2/public_address.h"
 
 #include <stdlib.h>
+#include <sys/wait.h>
 
-enum { ID_SIZE = 32, STOP_GRACE_MS = 20000, TERMINATE_GRACE_MS = 500, EXPIRE_EVERY_MS = 60000 };
-
-enum job_kind { JOB_NONE, JOB_ENSURE, JOB_STOP, JOB_REBOOT, JOB_REMOVE };
-
-/* One instance that the driver has, or should have, something of; or whose record is to be looked at. */
-struct machine {
-    char id[ID_SIZE];
-    struct instances *all;
-    struct machine *next_queued;
-    struct world *world;
-    bool queued, present; /* present: the driver may have something of it */
-    enum job_kind job;
-    int64_t generation; /* of the record when the machine was last asked to run; 0: never */
-    int64_t reboots;    /* done, of that generation */
-    bool ready, booted; /* what its init has reported since */
-    bool ended;         /* by itself, and how: */
-    struct workload_exit exit;
-
-    /* The job's own: input and outcome. Touched by the worker between work_run and done. */
-    struct arena arena;
-    struct workload_spec spec;
-    unsigned grace_ms;
-    int r;
-    struct err err;
+enum {
+    STOP_GRACE_MS = 20000,
+    END_GRACE_MS = 2000, /* of stops under way when the server ends */
+    EXPIRE_EVERY_MS = 60000,
+    REST_FIRST_MS = 200,
+    REST_MAX_MS = 30000,
+    STEADY_US = 30 * 1000000, /* what ran that long is not failing */
+    RESTARTS_MAX = 5,         /* of a running instance's machine that fail to start, one after the other */
 };
 
-struct instances {
-    struct engine *engine;
-    struct workload_backend backend;
-    struct str image;
-    struct map machines; /* id → struct machine */
-    struct machine *queue_first, **queue_last;
-    uv_idle_t idle; /* runs while something is queued */
-    uv_timer_t expire;
-    size_t jobs;
-    bool started, stopping;
-    void (*idle_done)(void *arg);
-    void *idle_arg;
-    int handles; /* that are open */
-};
-
-static struct machine *machine_of(struct instances *all, struct world *world, struct str id)
+struct machine *machine_of(struct instances *all, struct world *world, struct str id)
 {
     struct machine *machine = map_get(&all->machines, id);
 
-    if (machine || id.len >= ID_SIZE) {
+    if (machine || id.len >= INSTANCE_ID_SIZE) {
         if (machine && world)
             machine->world = world;
         return machine;
@@ -77,7 +46,7 @@ static void forget(struct machine *machine)
 
 static void on_idle(uv_idle_t *idle);
 
-static void enqueue(struct machine *machine)
+void machine_enqueue(struct machine *machine)
 {
     struct instances *all = machine->all;
 
@@ -90,92 +59,12 @@ static void enqueue(struct machine *machine)
     uv_idle_start(&all->idle, on_idle);
 }
 
-/* --- what the records become -------------------------------------------------------------------------------- */
-
-static void become_running(struct arena *arena, struct ec2_instance *instance)
-{
-    if (instance_state_of(instance) != INSTANCE_PENDING)
-        return;
-    instance_set_state(arena, instance, INSTANCE_RUNNING);
-    instance_set_reason(arena, instance, (struct str){0}, (struct str){0});
-    instance->metadata_options->state = S("applied");
-}
-
-static void become_stopped(struct tx *tx, struct arena *arena, struct ec2_instance *instance)
-{
-    public_address_on_stop(tx, arena, instance->instance_id);
-    instance_set_state(arena, instance, INSTANCE_STOPPED);
-    instance->force_stop = NO;
-    instance->booted = NO;
-    instance->reboots_asked = instance->reboots_done = INT(0);
-}
-
-static void become_terminated(struct tx *tx, struct arena *arena, struct ec2_instance *instance)
-{
-    instance_set_state(arena, instance, INSTANCE_TERMINATED);
-    instance->terminated_at = TIME(time_now_ms());
-    instance->booted = NO;
-    instance_release(tx, arena, instance->instance_id);
-}
-
-/* A launch that failed ends as terminated, a start that failed as stopped; the reason says what failed. */
-static void become_failed(struct tx *tx, struct arena *arena, struct ec2_instance *instance, const struct err *err)
-{
-    struct str message = arena_printf(arena, "Server.InternalError: %s", err->text);
-
-    if (instance->generation.value > 1)
-        become_stopped(tx, arena, instance);
-    else
-        become_terminated(tx, arena, instance);
-    instance_set_reason(arena, instance, S("Server.InternalError"), message);
-    instance->state_transition_reason = S("Server.InternalError");
-}
-
-/* The guest has powered itself off: the instance stops or terminates, as its attribute says. */
-static void become_powered_off(struct arena *arena, struct ec2_instance *instance)
-{
-    bool terminates = str_equal(instance->shutdown_behavior, S("terminate"));
-
-    instance_set_state(arena, instance, terminates ? INSTANCE_SHUTTING_DOWN : INSTANCE_STOPPING);
-    instance_set_reason(arena, instance, S("Client.InstanceInitiatedShutdown"),
-                        S("Client.InstanceInitiatedShutdown: Instance initiated shutdown"));
-    instance->state_transition_reason = S("");
-}
-
 static void log_failed_commit(const struct machine *machine, const struct err *err)
 {
     log_error("%s: %s", machine->id, err->text);
 }
 
 /* --- without a driver ------------------------------------------------------------------------------------------- */
-
-static void settle_record(struct engine *engine, struct tx *tx, struct arena *arena, struct str id)
-{
-    const struct ec2_instance *seen = instance_peek(tx, id);
-    struct ec2_instance *instance;
-
-    if (!seen || instance_settled(seen))
-        return;
-    instance = tx_edit(tx, EC2_INSTANCE, id);
-    switch (instance_state_of(instance)) {
-    case INSTANCE_PENDING:
-    case INSTANCE_RUNNING:
-        public_address_on_start(engine, tx, arena, id);
-        become_running(arena, instance);
-        instance->reboots_done = instance->reboots_asked;
-        instance->booted = YES;
-        break;
-    case INSTANCE_STOPPING:
-        become_stopped(tx, arena, instance);
-        break;
-    case INSTANCE_SHUTTING_DOWN:
-        become_terminated(tx, arena, instance);
-        break;
-    case INSTANCE_STOPPED:
-    case INSTANCE_TERMINATED:
-        break;
-    }
-}
 
 /* All that is queued, world by world, each world's in one transaction. */
 static void settle_queue(struct instances *all, struct machine *queue)
@@ -189,7 +78,7 @@ static void settle_queue(struct instances *all, struct machine *queue)
 
         for (; queue && queue->world == world; queue = next) {
             next = queue->next_queued;
-            settle_record(all->engine, tx, &arena, str_of(queue->id));
+            become_what_it_asks(all->engine, tx, &arena, str_of(queue->id));
             forget(queue);
         }
         if (tx_commit(tx, &err) < 0)
@@ -198,7 +87,8 @@ static void settle_queue(struct instances *all, struct machine *queue)
     }
 }
 
-/* --- with a driver: jobs ------------------------------------------------------------------------------------ */
+/* --- with a driver: a job on a worker
+ * ------------------------------------------------------------------------------------ */
 
 static void run_job(void *arg)
 {
@@ -224,26 +114,100 @@ static void run_job(void *arg)
     }
 }
 
+/* --- what fails is tried again, ever later ------------------------------------------------------------------ */
+
+static void on_rest(uv_timer_t *timer);
+
+static void wake_resting(struct instances *all)
+{
+    int64_t now = time_monotonic_us(), next = INT64_MAX;
+
+    for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));) {
+        struct machine *machine = at->value;
+
+        if (!machine->rest_until_us)
+            continue;
+        if (machine->rest_until_us > now) {
+            next = machine->rest_until_us < next ? machine->rest_until_us : next;
+            continue;
+        }
+        machine->rest_until_us = 0;
+        machine_enqueue(machine);
+    }
+    if (next != INT64_MAX && !all->stopping)
+        uv_timer_start(&all->rest, on_rest, (uint64_t)(next - now) / 1000 + 1, 0);
+}
+
+static void on_rest(uv_timer_t *timer)
+{
+    wake_resting(timer->data);
+}
+
+/* The first time at once, then ever later. */
+static void rest(struct machine *machine, enum job_kind job)
+{
+    int64_t ms = REST_FIRST_MS;
+
+    machine->failures++;
+    machine->resting = job;
+    if (machine->failures < 2)
+        return;
+    for (unsigned i = 2; i < machine->failures && ms < REST_MAX_MS; i++)
+        ms *= 2;
+    machine->rest_until_us = time_monotonic_us() + (ms < REST_MAX_MS ? ms : REST_MAX_MS) * 1000;
+    wake_resting(machine->all);
+}
+
+/* What waits is a job of one kind: another kind, asked for meanwhile, does not. */
+static bool rests(const struct machine *machine, enum job_kind job)
+{
+    return machine->rest_until_us && machine->resting == job;
+}
+
+/* --- jobs -------------------------------------------------------------------------------------------------------- */
+
+/* A pending instance gets one try; a running one whose machine ended gets some more. */
+static void boot_failed(struct machine *machine, struct tx *tx, struct ec2_instance *instance)
+{
+    enum instance_state state = instance_state_of(instance);
+
+    if (state == INSTANCE_PENDING || (state == INSTANCE_RUNNING && ++machine->failed_starts >= RESTARTS_MAX))
+        become_failed(tx, tx_arena(tx), instance, &machine->err);
+}
+
 static void job_applied(struct machine *machine, struct tx *tx, struct ec2_instance *instance, enum job_kind job)
 {
     struct arena *arena = tx_arena(tx);
     enum instance_state state = instance_state_of(instance);
 
-    if (machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT)) {
-        if (state == INSTANCE_PENDING || state == INSTANCE_RUNNING)
-            become_failed(tx, arena, instance, &machine->err);
-    } else if (machine->r < 0) {
+    if (machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT))
+        boot_failed(machine, tx, instance);
+    else if (machine->r < 0)
         return;
-    } else if (job == JOB_STOP && state == INSTANCE_STOPPING) {
+    else if (job == JOB_STOP && state == INSTANCE_STOPPING)
         become_stopped(tx, arena, instance);
-    } else if (job == JOB_REMOVE && state == INSTANCE_SHUTTING_DOWN) {
+    else if (job == JOB_REMOVE && state == INSTANCE_SHUTTING_DOWN)
         become_terminated(tx, arena, instance);
-    } else if (job == JOB_REBOOT && state == INSTANCE_RUNNING) {
-        instance->reboots_done = INT(machine->reboots);
-    }
+    else if ((job == JOB_REBOOT || job == JOB_ENSURE) && state == INSTANCE_RUNNING)
+        instance->reboots_done = INT(machine->reboots); /* a boot after an end serves a reboot asked for meanwhile */
 }
 
-static void check_idle(struct instances *all);
+/* What the machine is to us after its job. */
+static void note_job(struct machine *machine, enum job_kind job)
+{
+    if (machine->r < 0) {
+        log_error("%s: %s", machine->id, machine->err.text);
+        rest(machine, job == JOB_REBOOT ? JOB_ENSURE : job);
+    } else if (job == JOB_STOP || job == JOB_REMOVE) {
+        machine->failures = 0;
+    }
+    if (job == JOB_STOP || job == JOB_REMOVE || machine->r < 0) {
+        machine->generation = 0;
+        machine->ready = machine->booted = machine->ended = false;
+    }
+    if (job == JOB_REMOVE && machine->r >= 0)
+        machine->present = false;
+}
 
 static void on_job_done(void *arg)
 {
@@ -257,13 +221,9 @@ static void on_job_done(void *arg)
 
     all->jobs--;
     machine->job = JOB_NONE;
+    machine->hurried = false;
     arena_free(&machine->arena);
-    if (machine->r < 0)
-        log_error("%s: %s", machine->id, machine->err.text);
-    if (job == JOB_STOP || job == JOB_REMOVE || machine->r < 0)
-        machine->generation = 0;
-    if (job == JOB_REMOVE && machine->r >= 0)
-        machine->present = false;
+    note_job(machine, job);
     tx = tx_begin(all->engine->store, machine->world, &arena, S("reconcile"));
     instance = tx_edit(tx, EC2_INSTANCE, str_of(machine->id));
     if (instance) {
@@ -274,35 +234,72 @@ static void on_job_done(void *arg)
         tx_rollback(tx);
     }
     arena_free(&arena);
-    enqueue(machine); /* look again: something may have changed meanwhile */
-    check_idle(all);
+    machine_enqueue(machine); /* look again: something may have changed meanwhile */
+    instances_check_idle(all);
 }
 
 static void start_job(struct machine *machine, enum job_kind job)
 {
+    if (rests(machine, job))
+        return;
     machine->job = job;
     machine->r = 0;
     machine->err = ERR_INIT;
+    machine->rest_until_us = 0;
     machine->all->jobs++;
     work_run(machine->all->engine->pool, run_job, on_job_done, machine);
+}
+
+/* The stop or reboot under way waits for a guest that it need not wait for any longer. */
+static void hurry(struct machine *machine)
+{
+    const struct workload_backend *backend = &machine->all->backend;
+
+    if (machine->hurried || !backend->driver->hurry || (machine->job != JOB_STOP && machine->job != JOB_REBOOT))
+        return;
+    machine->hurried = true;
+    backend->driver->hurry(backend->cookie, str_of(machine->id));
+}
+
+/* Why a machine boots though nobody asked for it, as its console says. */
+static struct str why_again(struct arena *arena, const struct machine *machine)
+{
+    const struct workload_exit *exit = &machine->exit;
+
+    if (!machine->ended)
+        return S("it ended while no server watched it, or the host was restarted");
+    if (exit->lost)
+        return S("its monitor was killed");
+    if (exit->out_of_memory)
+        return S("it ran out of memory");
+    if (exit->reboot)
+        return S("the machine rebooted itself");
+    if (WIFSIGNALED(exit->status))
+        return arena_printf(arena, "its init was killed by signal %d", WTERMSIG(exit->status));
+    return arena_printf(arena, "its init ended with status %d", WEXITSTATUS(exit->status));
 }
 
 /* A new boot, of a new generation or after an end that nobody asked for. */
 static void start_ensure(struct machine *machine, struct tx *tx, const struct ec2_instance *instance)
 {
+    struct str why = S("");
+
+    if (rests(machine, JOB_ENSURE))
+        return;
+    if (instance_state_of(instance) == INSTANCE_RUNNING)
+        why = why_again(&machine->arena, machine);
     machine->present = true;
     machine->generation = instance->generation.value;
     machine->reboots = instance->reboots_asked.value;
     machine->ready = machine->booted = machine->ended = false;
+    machine->started_us = time_monotonic_us();
     machine->err = ERR_INIT;
     machine->r = spec_of_instance(tx, &machine->arena, instance, machine->all->image,
                                   store_last(machine->all->engine->store), &machine->spec, &machine->err);
+    machine->spec.why = why;
     if (machine->r < 0) {
-        struct err err = machine->err;
         machine->all->jobs++;
         machine->job = JOB_ENSURE;
-        machine->r = -1;
-        machine->err = err;
         work_post(machine->all->engine->pool, on_job_done, machine);
         return;
     }
@@ -366,6 +363,7 @@ static void decide(struct machine *machine, struct tx *tx, const struct ec2_inst
         } else if (machine->reboots != instance->reboots_asked.value) {
             machine->reboots = instance->reboots_asked.value;
             machine->ready = machine->booted = false;
+            machine->started_us = time_monotonic_us();
             machine->grace_ms = STOP_GRACE_MS;
             start_job(machine, JOB_REBOOT);
         }
@@ -388,6 +386,12 @@ static void decide(struct machine *machine, struct tx *tx, const struct ec2_inst
     }
 }
 
+static bool wants_haste(const struct ec2_instance *instance)
+{
+    return !instance || instance_state_of(instance) == INSTANCE_SHUTTING_DOWN ||
+           (instance_state_of(instance) == INSTANCE_STOPPING && instance->force_stop.value);
+}
+
 static void look_at(struct machine *machine)
 {
     struct instances *all = machine->all;
@@ -396,11 +400,15 @@ static void look_at(struct machine *machine)
     const struct ec2_instance *instance;
     struct err err = ERR_INIT;
 
-    if (machine->job != JOB_NONE || all->stopping)
-        return; /* when the job is done it is looked at again */
+    if (all->stopping || !machine->world)
+        return;
     tx = tx_begin(all->engine->store, machine->world, &arena, S("reconcile"));
     instance = instance_peek(tx, str_of(machine->id));
-    if (!instance) {
+    if (machine->job != JOB_NONE) { /* when the job is done it is looked at again */
+        if (wants_haste(instance))
+            hurry(machine);
+        tx_rollback(tx);
+    } else if (!instance) {
         tx_rollback(tx);
         if (machine->present)
             start_job(machine, JOB_REMOVE);
@@ -437,7 +445,7 @@ static void on_idle(uv_idle_t *idle)
             look_at(queue);
         }
     }
-    check_idle(all);
+    instances_check_idle(all);
 }
 
 /* --- events ----------------------------------------------------------------------------------------------------- */
@@ -451,31 +459,52 @@ static void on_change(void *cookie, const struct change *change)
         return;
     if (!all->backend.driver && all->started && (!instance || instance_settled(instance)))
         return;
-    enqueue(machine_of(all, change->world, change->id));
+    machine_enqueue(machine_of(all, change->world, change->id));
 }
 
 struct report {
     struct instances *all;
-    char id[ID_SIZE];
+    char id[INSTANCE_ID_SIZE];
     enum workload_event_kind kind;
     struct workload_exit exit;
 };
 
+/* An end that came soon after its start is one of a row. */
+static void note_end(struct machine *machine, const struct workload_exit *exit)
+{
+    if (time_monotonic_us() - machine->started_us > STEADY_US)
+        machine->failures = 0;
+    machine->ended = true;
+    machine->exit = *exit;
+    if (!exit->power_off)
+        rest(machine, JOB_ENSURE);
+}
+
+/* Before adoption is over a machine's first report may come before its record was looked at. */
 static void on_report(void *arg)
 {
     struct report *report = arg;
-    struct machine *machine = map_get(&report->all->machines, str_of(report->id));
+    struct instances *all = report->all;
+    struct machine *machine = all->started ? map_get(&all->machines, str_of(report->id))
+                                           : machine_of(all, NULL, str_of(report->id));
 
     if (machine) {
-        if (report->kind == WORKLOAD_READY) {
+        switch (report->kind) {
+        case WORKLOAD_STARTING:
+            machine->ready = machine->booted = machine->ended = false;
+            break;
+        case WORKLOAD_READY:
             machine->ready = true;
-        } else if (report->kind == WORKLOAD_BOOTED) {
+            machine->failed_starts = 0;
+            break;
+        case WORKLOAD_BOOTED:
             machine->booted = true;
-        } else {
-            machine->ended = true;
-            machine->exit = report->exit;
+            break;
+        case WORKLOAD_EXITED:
+            note_end(machine, &report->exit);
+            break;
         }
-        enqueue(machine);
+        machine_enqueue(machine);
     }
     free(report);
 }
@@ -488,6 +517,27 @@ static void on_event(void *cookie, const struct workload_event *event)
     *report = (struct report){.all = all, .kind = event->kind, .exit = event->exit};
     str_to_z(event->id, report->id, sizeof report->id);
     work_post(all->engine->pool, on_report, report);
+}
+
+struct instances *instances_new(struct engine *engine)
+{
+    struct instances *all = mem_alloc(sizeof *all);
+
+    all->engine = engine;
+    all->queue_last = &all->queue_first;
+    uv_idle_init(engine->loop, &all->idle);
+    uv_timer_init(engine->loop, &all->expire);
+    uv_timer_init(engine->loop, &all->rest);
+    all->idle.data = all->expire.data = all->rest.data = all;
+    all->handles = 3;
+    uv_unref((uv_handle_t *)&all->rest);
+    store_subscribe(engine->store, on_change, all);
+    return all;
+}
+
+struct workload_sink instances_sink(struct instances *instances)
+{
+    return (struct workload_sink){on_event, instances};
 }
 
 /* --- an hour after ---------------------------------------------------------------------------------------------- */
@@ -523,136 +573,26 @@ static void on_expire(uv_timer_t *timer)
 
 /* --- start and end ---------------------------------------------------------------------------------------------- */
 
-struct instances *instances_new(struct engine *engine)
+void instances_begin(struct instances *all)
 {
-    struct instances *all = mem_alloc(sizeof *all);
-
-    all->engine = engine;
-    all->queue_last = &all->queue_first;
-    uv_idle_init(engine->loop, &all->idle);
-    uv_timer_init(engine->loop, &all->expire);
-    all->idle.data = all->expire.data = all;
-    all->handles = 2;
-    store_subscribe(engine->store, on_change, all);
-    return all;
-}
-
-struct workload_sink instances_sink(struct instances *instances)
-{
-    return (struct workload_sink){on_event, instances};
-}
-
-/* Every record is looked at once: what an earlier server left undone is done now. */
-static void enqueue_all(struct instances *all)
-{
-    for (struct world *world = NULL; (world = store_next_world(all->engine->store, world));) {
-        struct arena arena = ARENA_INIT;
-        struct tx *tx = tx_begin(all->engine->store, world, &arena, S("adopt"));
-        const struct ec2_instance *instance;
-
-        for (uint64_t position = 0; (instance = instance_next(tx, &position));)
-            if (all->backend.driver ? instance_state_of(instance) != INSTANCE_TERMINATED : !instance_settled(instance))
-                enqueue(machine_of(all, world, instance->instance_id));
-        tx_rollback(tx);
-        arena_free(&arena);
-    }
-}
-
-struct adoption {
-    struct instances *all;
-    struct arena arena;
-    struct workload_observed *observed;
-    size_t count;
-    int r;
-    struct err err;
-};
-
-static void observe(void *arg)
-{
-    struct adoption *adoption = arg;
-    const struct workload_backend *backend = &adoption->all->backend;
-
-    adoption->r = backend->driver->observe(backend->cookie, &adoption->arena, &adoption->observed, &adoption->count,
-                                           &adoption->err);
-}
-
-static struct world *world_of(struct instances *all, struct str id, int64_t *ret_generation, int64_t *ret_reboots)
-{
-    for (struct world *world = NULL; (world = store_next_world(all->engine->store, world));) {
-        struct arena arena = ARENA_INIT;
-        struct tx *tx = tx_begin(all->engine->store, world, &arena, S("adopt"));
-        const struct ec2_instance *instance = instance_peek(tx, id);
-
-        if (instance) {
-            *ret_generation = instance->generation.value;
-            *ret_reboots = instance->reboots_done.value;
-        }
-        tx_rollback(tx);
-        arena_free(&arena);
-        if (instance)
-            return world;
-    }
-    return NULL;
-}
-
-/* What runs is taken over as it is; what is without a record is removed when it is looked at. */
-static void adopt(struct instances *all, const struct workload_observed *observed)
-{
-    int64_t generation = 0, reboots = 0;
-    struct world *world = world_of(all, observed->id, &generation, &reboots);
-    struct machine *machine = machine_of(
-        all, world ? world : store_world(all->engine->store, all->engine->account, all->engine->region), observed->id);
-
-    if (!machine)
-        return;
-    machine->present = true;
-    if (observed->state == WORKLOAD_RUNNING) {
-        machine->generation = generation;
-        machine->reboots = reboots;
-        machine->ready = observed->ready;
-        machine->booted = observed->booted;
-    }
-    enqueue(machine);
-}
-
-static void on_observed(void *arg)
-{
-    struct adoption *adoption = arg;
-    struct instances *all = adoption->all;
-
-    all->jobs--;
-    if (adoption->r < 0)
-        log_error("adopt: %s", adoption->err.text);
-    for (size_t i = 0; adoption->r >= 0 && i < adoption->count; i++)
-        adopt(all, &adoption->observed[i]);
     all->started = true;
-    enqueue_all(all);
+    instances_enqueue_all(all);
     uv_idle_start(&all->idle, on_idle);
-    arena_free(&adoption->arena);
-    free(adoption);
-    check_idle(all);
 }
 
 void instances_start(struct instances *all, const struct workload_backend *backend, struct str image)
 {
-    struct adoption *adoption;
-
     all->backend = *backend;
     all->image = image;
     uv_timer_start(&all->expire, on_expire, EXPIRE_EVERY_MS, EXPIRE_EVERY_MS);
     uv_unref((uv_handle_t *)&all->expire);
-    if (!backend->driver) {
-        all->started = true;
-        enqueue_all(all);
-        return;
-    }
-    adoption = mem_alloc(sizeof *adoption);
-    adoption->all = all;
-    all->jobs++;
-    work_run(all->engine->pool, observe, on_observed, adoption);
+    if (backend->driver)
+        instances_adopt(all);
+    else
+        instances_begin(all);
 }
 
-static void check_idle(struct instances *all)
+void instances_check_idle(struct instances *all)
 {
     void (*done)(void *) = all->idle_done;
 
@@ -669,10 +609,20 @@ void instances_when_idle(struct instances *all, void (*done)(void *arg), void *a
     uv_idle_start(&all->idle, on_idle); /* from the loop, after what the feed still brings */
 }
 
+/* Guests that take their time to end: the server does not have it. */
+static void on_end_grace(uv_timer_t *timer)
+{
+    struct instances *all = timer->data;
+
+    for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));)
+        hurry(at->value);
+}
+
 void instances_stop(struct instances *all, void (*done)(void *arg), void *arg)
 {
     all->stopping = true;
     uv_timer_stop(&all->expire);
+    uv_timer_start(&all->rest, on_end_grace, END_GRACE_MS, 500); /* again: a stop may have just begun */
     instances_when_idle(all, done, arg);
 }
 
@@ -694,4 +644,5 @@ void instances_free(struct instances *all)
     map_free(&all->machines);
     uv_close((uv_handle_t *)&all->idle, on_handle_closed);
     uv_close((uv_handle_t *)&all->expire, on_handle_closed);
+    uv_close((uv_handle_t *)&all->rest, on_handle_closed);
 }

@@ -151,10 +151,9 @@ static void adopt_one(struct native *native, const char *id)
     if (machine->control >= 0 && !hear_state(machine))
         fd_close(&machine->control);
     adopt_links(native, machine);
-    if (machine->control < 0) {
-        adopt_ended(native, machine);
+    machine->ended_unseen = machine->control < 0;
+    if (machine->ended_unseen)
         return;
-    }
     machine->monitor = monitor_of(machine->control);
     machine->state = MACHINE_RUNNING;
 }
@@ -187,6 +186,18 @@ static void note_disk(struct native *native, const char *id)
     tree_remove(AT_FDCWD, path, &ERR_INIT);
 }
 
+/* After all links are known: the last of a VPC takes the VPC's network with it. */
+static void clean_ended(struct native *native)
+{
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        struct machine *machine = at->value;
+
+        if (machine->ended_unseen)
+            adopt_ended(native, machine);
+        machine->ended_unseen = false;
+    }
+}
+
 int adopt_all(struct native *native, struct err *err)
 {
     char folder[MONITOR_PATH];
@@ -195,5 +206,8 @@ int adopt_all(struct native *native, struct err *err)
     snprintf(folder, sizeof folder, "%s/machines", native->state_dir);
     r = each_name(native, folder, note_disk, err);
     snprintf(folder, sizeof folder, "%s/m", native->run_dir);
-    return r == 0 ? each_name(native, folder, adopt_one, err) : r;
+    if (r == 0)
+        r = each_name(native, folder, adopt_one, err);
+    clean_ended(native);
+    return r;
 }

@@ -51,3 +51,24 @@ int console_read_last(const char *path, size_t limit, struct buf *out, uint64_t 
     *ret_total = total;
     return 0;
 }
+
+int console_append(const char *path, struct str text, struct err *err)
+{
+    struct monitor_ring head = {0};
+    AUTO_FD fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return err_os(err, errno, "open %s", path);
+    memcpy(head.magic, "haarcons", sizeof head.magic);
+    read_head(fd, &head.total);
+    while (text.len) {
+        size_t at = head.total % MONITOR_RING;
+        size_t n = text.len < MONITOR_RING - at ? text.len : MONITOR_RING - at;
+
+        if (pwrite(fd, text.p, n, (off_t)(sizeof head + at)) != (ssize_t)n)
+            return err_os(err, EIO, "write %s", path);
+        head.total += n;
+        text = str_skip(text, n);
+    }
+    return pwrite(fd, &head, sizeof head, 0) == sizeof head ? 0 : err_os(err, EIO, "write %s", path);
+}

@@ -13,6 +13,7 @@
 #include "workload/native.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define MACHINE_MAGIC "haarmac2" /* of a record: its shape */
 
@@ -48,8 +49,10 @@ struct machine {
     int monitor;       /* its pidfd, -1: none */
     pid_t monitor_pid; /* ours to wait for; 0: adopted */
     bool ready, booted;
-    bool asked; /* to end: its EXITED is not told */
+    bool was_ready; /* since it was last started; stays when it has ended */
+    bool asked;     /* to end: its EXITED is not told */
     bool exited;
+    bool ended_unseen; /* while it is adopted: only to be cleaned up after */
     struct workload_exit exit;
     struct err failure; /* why it did not start */
     bool unmappable;    /* … for want of user namespaces or of mapped ids */
@@ -75,7 +78,8 @@ struct native {
     struct leaving {
         pid_t pid;
         struct leaving *next;
-    } * leaving; /* monitors that have said their last word; the watcher's own */
+    } * leaving;         /* monitors that have said their last word; the watcher's own */
+    atomic_bool closing; /* … which ends it */
     bool durable;
     bool unmapped; /* machines run without a user namespace of their own */
 };
@@ -91,7 +95,8 @@ void machine_fill_interface(const struct workload_interface *from, struct machin
 int machine_describe(struct native *native, const struct workload_interface *interface, struct err *err);
 int machine_fill_record(struct native *native, struct machine *machine, const struct workload_spec *spec,
                         struct err *err);
-int machine_fill_image(const struct native *native, struct monitor_config *config, struct str name, struct err *err);
+int machine_fill_image(const struct native *native, struct monitor_config *config, struct str name,
+                       const atomic_bool *cancel, struct err *err);
 
 /* machine.c. The machine is STARTING. Success: its init has been told to go and the watcher has it. */
 int machine_launch(struct native *native, struct machine *machine, struct err *err);

@@ -62,6 +62,8 @@ static int await_ready(struct native *native, struct machine *machine, struct er
     if (machine->state == MACHINE_STOPPED && machine->failure.text[0]) {
         *err = machine->failure;
         r = err_wrap(err, "start %s", machine->id);
+    } else if (machine->state == MACHINE_STOPPED && !machine->was_ready) {
+        r = err_plain(err, "start %s: its init ended before it had reported", machine->id);
     } else if (machine->state == MACHINE_STARTING) {
         r = err_plain(err, "start %s: its init has not reported in %d ms", machine->id, READY_LIMIT_MS);
     }
@@ -88,8 +90,10 @@ static int start_once(struct native *native, struct machine *machine, struct err
     machine->state = MACHINE_STARTING;
     machine->failure = ERR_INIT;
     machine->unmappable = false;
-    machine->ready = machine->booted = machine->asked = machine->exited = false;
+    machine->ready = machine->was_ready = machine->booted = machine->asked = machine->exited = false;
     pthread_mutex_unlock(&native->lock);
+    native->sink.event(native->sink.cookie,
+                       &(struct workload_event){.kind = WORKLOAD_STARTING, .id = str_of(machine->id)});
     r = machine_launch(native, machine, err);
     if (r < 0) {
         set_state(native, machine, MACHINE_STOPPED);
@@ -131,6 +135,19 @@ static struct machine *find_or_add(struct native *native, struct str id)
     return machine;
 }
 
+/* On the console, that of a machine which has no monitor now. */
+static void say_why(const struct machine *machine, struct str why)
+{
+    AUTO_BUF line = BUF_INIT;
+    struct err err = ERR_INIT;
+
+    if (!why.len)
+        return;
+    buf_printf(&line, "haar: %s boots again: " STR_FMT "\n", machine->id, STR_ARG(why));
+    if (console_append(machine->record.config.console, buf_str(&line), &err) < 0)
+        log_warning("%s: %s", machine->id, err.text);
+}
+
 static int native_ensure(void *cookie, const struct workload_spec *spec, struct err *err)
 {
     struct native *native = cookie;
@@ -152,6 +169,8 @@ static int native_ensure(void *cookie, const struct workload_spec *spec, struct 
         r = machine_fill_record(native, machine, spec, err);
     if (r == 0)
         r = machine_new_disk(native, machine, spec, err);
+    if (r == 0)
+        say_why(machine, spec->why);
     return r == 0 ? start(native, machine, err) : r;
 }
 
@@ -201,6 +220,18 @@ static int native_stop(void *cookie, struct str id, unsigned grace_ms, struct er
     struct machine *machine = find_locked(cookie, id);
 
     return machine ? stop_machine(cookie, machine, grace_ms, err) : 0;
+}
+
+static void native_hurry(void *cookie, struct str id)
+{
+    struct native *native = cookie;
+    struct machine *machine;
+
+    pthread_mutex_lock(&native->lock);
+    machine = find(native, id);
+    if (machine && machine->state == MACHINE_RUNNING && machine->asked)
+        machine_say(machine, MONITOR_STOP, 0, -1, &ERR_INIT);
+    pthread_mutex_unlock(&native->lock);
 }
 
 static int native_reboot(void *cookie, struct str id, unsigned grace_ms, struct err *err)
@@ -489,8 +520,10 @@ static void native_free(struct native *native)
 static int native_close(void *cookie, bool remove_all, struct err *err)
 {
     struct native *native = cookie;
-    int r = remove_all ? remove_all_machines(native, err) : 0;
+    int r;
 
+    native->closing = true;
+    r = remove_all ? remove_all_machines(native, err) : 0;
     if (native->warming)
         pthread_join(native->warmer, NULL);
     watch_stop(native);
@@ -509,6 +542,7 @@ static const struct workload_driver driver = {
     .ensure = native_ensure,
     .stop = native_stop,
     .reboot = native_reboot,
+    .hurry = native_hurry,
     .remove = native_remove,
     .observe = native_observe,
     .console = native_console,
@@ -579,7 +613,7 @@ static void *warm_main(void *arg)
     struct monitor_config config;
     struct err err = ERR_INIT;
 
-    if (machine_fill_image(native, &config, S(""), &err) < 0)
+    if (machine_fill_image(native, &config, S(""), &native->closing, &err) < 0 && !native->closing)
         log_warning("%s", err.text);
     return NULL;
 }
@@ -614,7 +648,7 @@ static int open_parts(struct native *native, const struct workload_native_config
     r = adopt_all(native, err);
     if (r == 0)
         r = watch_start(native, err);
-    if (r == 0)
+    if (r == 0 && !config->reaping)
         native->warming = pthread_create(&native->warmer, NULL, warm_main, native) == 0;
     return r;
 }
@@ -663,6 +697,7 @@ int workload_native_reap(const struct owner *dead, struct err *err)
         .state_dir = str_of(dead->state),
         .run_dir = str_of(dead->run),
         .sink = {drop_event, NULL},
+        .reaping = true,
     };
     struct workload_backend backend;
     int r = workload_native_new(&config, &backend, err);

@@ -27,6 +27,7 @@ struct workload_native_config {
     const struct fabric_cidr *allowed_hosts; /* --allow-host */
     size_t allowed_host_count;
     bool no_rules; /* as on a host that cannot filter: machines run, network_status says why they are not filtered */
+    bool reaping;  /* opened to be closed: no machine will start */
     struct workload_sink
         sink; /* called on threads of the driver's, also before `new` returns; it must not call the driver */
 };

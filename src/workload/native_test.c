@@ -69,6 +69,8 @@ static void on_event(void *cookie, const struct workload_event *event)
     pthread_mutex_lock(&world.lock);
     seen = seen_of(event->id);
     switch (event->kind) {
+    case WORKLOAD_STARTING:
+        break;
     case WORKLOAD_READY:
         seen->ready++;
         seen->ready_us = time_monotonic_us();

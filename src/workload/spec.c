@@ -99,14 +99,15 @@ static void fill_interfaces(struct machine_record *record, const struct workload
         machine_fill_interface(&spec->interfaces[i], &record->interfaces[i]);
 }
 
-int machine_fill_image(const struct native *native, struct monitor_config *config, struct str name, struct err *err)
+int machine_fill_image(const struct native *native, struct monitor_config *config, struct str name,
+                       const atomic_bool *cancel, struct err *err)
 {
     char folder[MONITOR_PATH];
     struct image image;
     int r;
 
     snprintf(folder, sizeof folder, "%s/images", native->state_dir);
-    r = image_prepare(folder, name.len ? name : image_default(), program_init(), &image, err);
+    r = image_prepare(folder, name.len ? name : image_default(), program_init(), cancel, &image, err);
     for (int i = 0; r == 0 && i < IMAGE_LAYERS; i++) {
         memcpy(config->layers[i], image.layers[i], MONITOR_PATH);
         memcpy(config->usr_layers[i], image.usr_layers[i], MONITOR_PATH);
@@ -161,5 +162,5 @@ int machine_fill_record(struct native *native, struct machine *machine, const st
              STR_ARG(str_first(spec->console_note, sizeof config->note - 2)), spec->console_note.len ? "\n" : "");
     record->limits = (struct cgroup_limits){spec->memory_bytes, spec->vcpus ? spec->vcpus : 1, PROCESSES};
     fill_interfaces(record, spec);
-    return machine_fill_image(native, config, spec->image, err);
+    return machine_fill_image(native, config, spec->image, NULL, err);
 }

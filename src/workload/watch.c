@@ -40,7 +40,7 @@ static int note(struct native *native, struct machine *machine, const struct mon
 
     pthread_mutex_lock(&native->lock);
     if (message->kind == MONITOR_READY && !machine->ready) {
-        machine->ready = true;
+        machine->ready = machine->was_ready = true;
         machine->state = MACHINE_RUNNING;
         event = 1 + WORKLOAD_READY;
     } else if (message->kind == MONITOR_BOOTED && !machine->booted) {
@@ -96,8 +96,8 @@ static void ended(struct native *native, struct machine *machine)
     machine_clean(native, machine);
     pthread_mutex_lock(&native->lock);
     if (!machine->exited)
-        machine->exit = (struct workload_exit){.status = SIGKILL};
-    told = machine->ready && !machine->asked;
+        machine->exit = (struct workload_exit){.status = SIGKILL, .lost = true};
+    told = machine->state == MACHINE_RUNNING && !machine->asked; /* what is STARTING ends as ensure's error */
     fd_close(&machine->control);
     fd_close(&machine->monitor);
     machine->monitor_pid = 0;

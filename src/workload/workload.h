@@ -3,11 +3,11 @@
  * cookie. All functions may block and are called on a worker thread, at most one at a time for one id;
  * probe and close on the loop's thread.
  *
- * A workload goes: ensure (its processes exist, its interfaces are made) → event READY when the guest's init has
- * reported → event BOOTED when its first boot has finished (user data run) → event EXITED. A driver tells
- * what happens by itself through its event sink, from any thread, at most once each: an end that stop, reboot,
- * remove or close brought about is no event, and a guest that asked for a reboot is not started again by the driver. A
- * sink must not call the driver.
+ * A workload goes: ensure (event STARTING; its processes exist, its interfaces are made) → event READY when the guest's
+ * init has reported → event BOOTED when its first boot has finished (user data run) → event EXITED. A driver tells what
+ * happens by itself through its event sink, from any thread, at most once each: an end that stop, reboot, remove or
+ * close brought about is no event, and a guest that asked for a reboot is not started again by the driver. A sink must
+ * not call the driver.
  *
  * Everything is level-triggered: ensure of what runs already changes nothing and returns 0; stop and remove
  * of what is gone succeed.
@@ -48,6 +48,7 @@ struct workload_spec {
     struct str host_name;    /* ip-172-31-0-10 */
     struct str user_data;    /* decoded; empty if none. Run once a workload's disk, when it begins with #! */
     struct str console_note; /* the console's first line */
+    struct str why; /* said on the console before it: why it boots though nobody asked; empty if somebody did */
     unsigned vcpus;
     uint64_t memory_bytes;
     const struct workload_interface *interfaces;
@@ -61,9 +62,10 @@ enum workload_state {
 };
 
 enum workload_event_kind {
-    WORKLOAD_READY,  /* init has reported: interfaces configured, host name set */
-    WORKLOAD_BOOTED, /* user data has run (or there was none) */
-    WORKLOAD_EXITED, /* its init has ended */
+    WORKLOAD_STARTING, /* a boot begins: what is told from here on is of it, nothing of an older one comes any more */
+    WORKLOAD_READY,    /* init has reported: interfaces configured, host name set */
+    WORKLOAD_BOOTED,   /* user data has run (or there was none) */
+    WORKLOAD_EXITED,   /* its init has ended */
 };
 
 struct workload_exit {
@@ -71,6 +73,7 @@ struct workload_exit {
     bool out_of_memory; /* the kernel killed for memory */
     bool power_off;     /* the guest asked for it */
     bool reboot;        /* the guest asked for it */
+    bool lost;          /* nobody saw how: what watched it was killed */
 };
 
 struct workload_event {
@@ -120,6 +123,9 @@ struct workload_driver {
     int (*stop)(void *cookie, struct str id, unsigned grace_ms, struct err *err);
     /* Ends and starts again on the same disk; READY and BOOTED come anew. */
     int (*reboot)(void *cookie, struct str id, unsigned grace_ms, struct err *err);
+    /* The stop or reboot of it that is under way waits no longer for the guest. Beside them, on any thread; does not
+     * block. */
+    void (*hurry)(void *cookie, struct str id);
     int (*remove)(void *cookie, struct str id, struct err *err); /* all of it, disk too */
     int (*observe)(void *cookie, struct arena *arena, struct workload_observed **ret, size_t *ret_count,
                    struct err *err);

@@ -1,0 +1,64 @@
+/* Shared by instances.c and adopt.c. */
+#pragma once
+
+#include "base/map.h"
+#include "reconcile/instances.h"
+#include "services/ec2/instance.h"
+
+enum { INSTANCE_ID_SIZE = 32 };
+
+enum job_kind { JOB_NONE, JOB_ENSURE, JOB_STOP, JOB_REBOOT, JOB_REMOVE };
+
+/* One instance that the driver has, or should have, something of; or whose record is to be looked at. */
+struct machine {
+    char id[INSTANCE_ID_SIZE];
+    struct instances *all;
+    struct machine *next_queued;
+    struct world *world;
+    bool queued, present; /* present: the driver may have something of it */
+    enum job_kind job;
+    int64_t generation; /* of the record when the machine was last asked to run; 0: never */
+    int64_t reboots;    /* done, of that generation */
+    bool ready, booted; /* what its init has reported since */
+    bool ended;         /* by itself, and how: */
+    struct workload_exit exit;
+
+    /* What fails, or ends soon after its start, is tried again ever later. */
+    unsigned failures, failed_starts;
+    int64_t started_us;
+    enum job_kind resting; /* the job that waits until: */
+    int64_t rest_until_us; /* 0: none does */
+
+    /* The job's own: input and outcome. Touched by the worker between work_run and done. */
+    struct arena arena;
+    struct workload_spec spec;
+    unsigned grace_ms;
+    bool hurried; /* the loop's: the stop under way need not wait any longer */
+    int r;
+    struct err err;
+};
+
+struct instances {
+    struct engine *engine;
+    struct workload_backend backend;
+    struct str image;
+    struct map machines; /* id → struct machine */
+    struct machine *queue_first, **queue_last;
+    uv_idle_t idle; /* runs while something is queued */
+    uv_timer_t expire, rest;
+    size_t jobs;
+    bool started, stopping;
+    void (*idle_done)(void *arg);
+    void *idle_arg;
+    int handles; /* that are open */
+};
+
+/* Made when there is none; NULL: that id is no instance's. `world` may be NULL where it is not known yet. */
+struct machine *machine_of(struct instances *all, struct world *world, struct str id);
+void machine_enqueue(struct machine *machine); /* to be looked at */
+void instances_check_idle(struct instances *all);
+
+/* adopt.c. The driver is asked what runs, on a worker; then every record is looked at. */
+void instances_adopt(struct instances *all);
+void instances_enqueue_all(struct instances *all);
+void instances_begin(struct instances *all); /* instances.c: adoption is over */
