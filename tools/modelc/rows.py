@@ -27,6 +27,7 @@ class Rows:
     def __init__(self, path):
         self.private, self.always, self.operations, self.kinds = {}, {}, {}, []
         self.tagged = []
+        self.unchecked = []         # shapes whose enum is not held against input: handlers know more, and other errors
         if path:
             with open(path) as f:
                 self.read(f)
@@ -53,6 +54,9 @@ class Rows:
             names = self.always.setdefault(words[1], [])
             names.extend(words[2:])
             return lambda w: names.extend(w)
+        if words[0] == "unchecked":
+            self.unchecked += words[1:]
+            return None
         if words[0] == "operation":
             self.operations[words[1]] = words[2]
             return None
