@@ -69,6 +69,8 @@ class Model:
         self.protocol = self.metadata["protocol"]
         self.operations = dict(sorted(data["operations"].items(), key=lambda kv: kv[0].encode()))
         self.shapes = {n: Shape(n, s, self.protocol) for n, s in data["shapes"].items()}
+        for name in rows.unchecked:
+            self.shapes[name].enum = []
         self.add_private(rows)
         self.mark_always(rows)
         for i, shape in enumerate(self.shapes.values()):

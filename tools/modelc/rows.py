@@ -18,6 +18,7 @@ class Kind:
         self.source = None          # a C function's name: records that are computed, not stored
         self.by_id = None           # a C function's name: one computed record, without a pass over all
         self.kept = None            # a C function's name: encodings of its views are kept while what it names is the same
+        self.page_sizes = (1, 0)    # the least and most that a caller may say, where the model does not; 0: any
         self.page = 0               # how many a page has when the caller does not say; 0: all
         self.hidden_of = None       # a kind: an id that this one does not show, but that one has, is passed over
         self.exclusive = False      # ids and MaxResults exclude each other
@@ -27,6 +28,7 @@ class Rows:
     def __init__(self, path):
         self.private, self.always, self.operations, self.kinds = {}, {}, {}, []
         self.tagged = []
+        self.unchecked = []         # shapes whose enum is not held against input: handlers know more, and other errors
         if path:
             with open(path) as f:
                 self.read(f)
@@ -53,6 +55,9 @@ class Rows:
             names = self.always.setdefault(words[1], [])
             names.extend(words[2:])
             return lambda w: names.extend(w)
+        if words[0] == "unchecked":
+            self.unchecked += words[1:]
+            return None
         if words[0] == "operation":
             self.operations[words[1]] = words[2]
             return None
@@ -83,6 +88,8 @@ class Rows:
             kind.by_id = w[3] if len(w) > 3 else None  # source NAME by-id FUNCTION
         elif w[0] == "page":
             kind.page = int(w[1])
+        elif w[0] == "page-sizes":
+            kind.page_sizes = (int(w[1]), int(w[2]))
         elif w[0] == "hidden-of":
             kind.hidden_of = w[1]
         elif w[0] == "ids-exclude-pages":

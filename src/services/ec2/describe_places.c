@@ -82,6 +82,14 @@ static struct str attribute_value(struct call *call, struct str name)
     return call_printf(call, "%lld", (long long)quota_attribute(name));
 }
 
+static bool attribute_known(struct str name, const struct str *all, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (str_equal(name, all[i]))
+            return true;
+    return false;
+}
+
 int ec2_describe_account_attributes(struct call *call, const struct ec2_describe_account_attributes_request *in,
                                     struct ec2_describe_account_attributes_result *out, struct err *err)
 {
@@ -93,8 +101,14 @@ int ec2_describe_account_attributes(struct call *call, const struct ec2_describe
 
     out->account_attributes.items = arena_array(call->arena, struct ec2_account_attribute, count);
     for (size_t i = 0; i < count; i++) {
+        if (!attribute_known(names[i], all, sizeof all / sizeof *all))
+            return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                           "Value (" STR_FMT ") for parameter attributeName is invalid. Unknown attribute.",
+                           STR_ARG(str_first(names[i], 255)));
+    }
+    for (size_t i = 0; i < count; i++) {
         struct ec2_account_attribute *attribute = &out->account_attributes.items[out->account_attributes.count++];
-        attribute->attribute_name = names[i]; /* the model's enum has been checked */
+        attribute->attribute_name = names[i];
         attribute->attribute_values.items = arena_new(call->arena, struct ec2_account_attribute_value);
         attribute->attribute_values.count = 1;
         attribute->attribute_values.items[0].attribute_value = attribute_value(call, names[i]);

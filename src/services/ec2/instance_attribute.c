@@ -83,6 +83,8 @@ static void show_mapping(struct call *call, const struct ec2_instance *view, str
 static void show_product_codes(struct call *call, const struct ec2_instance *view, struct ec2_instance_attribute *out)
 {
     out->product_codes = view->product_codes;
+    if (!out->product_codes.items) /* an empty list is shown */
+        out->product_codes.items = arena_new(call->arena, struct ec2_product_code);
 }
 
 static void show_source_dest_check(struct call *call, const struct ec2_instance *view,

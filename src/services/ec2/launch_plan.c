@@ -71,7 +71,7 @@ static int plan_image(struct call *call, struct launch *launch, struct err *err)
     return 0;
 }
 
-/* Without a type: m1.small, as AWS documents. An unknown AMI takes the architecture of its type. */
+/* Without a type: m1.small, as AWS documents. */
 static int plan_type(struct launch *launch, struct err *err)
 {
     launch->type_name = launch->in->instance_type.p ? launch->in->instance_type : S("m1.small");
@@ -79,6 +79,12 @@ static int plan_type(struct launch *launch, struct err *err)
     if (!launch->type)
         return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value '" STR_FMT "' for InstanceType.",
                        STR_ARG(str_first(launch->type_name, 64)));
+    return 0;
+}
+
+/* An unknown AMI takes the architecture of its type. */
+static int plan_architecture(struct launch *launch, struct err *err)
+{
     if (launch->architecture.len == 0)
         launch->architecture = catalogue_item(launch->type->architectures, launch->type->architectures.count - 1u);
     if (!catalogue_has(launch->type->architectures, launch->architecture))
@@ -138,9 +144,11 @@ int launch_plan(struct call *call, const struct ec2_run_instances_request *in, s
         .in = in, .now = time_now_ms() / 1000 * 1000, .reservation_id = id_new(call->arena, S("r-"))};
     r = plan_count(launch, err);
     if (r == 0)
+        r = plan_type(launch, err);
+    if (r == 0)
         r = plan_image(call, launch, err);
     if (r == 0)
-        r = plan_type(launch, err);
+        r = plan_architecture(launch, err);
     if (r == 0)
         r = plan_key(call, launch, err);
     if (r == 0)
