@@ -14,8 +14,6 @@ enum {
     STOP_GRACE_MS = 20000,
     END_GRACE_MS = 2000, /* of stops under way when the server ends */
     EXPIRE_EVERY_MS = 60000,
-    REST_FIRST_MS = 200,
-    REST_MAX_MS = 30000,
     STEADY_US = 30 * 1000000, /* what ran that long is not failing */
     RESTARTS_MAX = 5,         /* of a running instance's machine that fail to start, one after the other */
 };
@@ -114,56 +112,6 @@ static void run_job(void *arg)
     }
 }
 
-/* --- what fails is tried again, ever later ------------------------------------------------------------------ */
-
-static void on_rest(uv_timer_t *timer);
-
-static void wake_resting(struct instances *all)
-{
-    int64_t now = time_monotonic_us(), next = INT64_MAX;
-
-    for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));) {
-        struct machine *machine = at->value;
-
-        if (!machine->rest_until_us)
-            continue;
-        if (machine->rest_until_us > now) {
-            next = machine->rest_until_us < next ? machine->rest_until_us : next;
-            continue;
-        }
-        machine->rest_until_us = 0;
-        machine_enqueue(machine);
-    }
-    if (next != INT64_MAX && !all->stopping)
-        uv_timer_start(&all->rest, on_rest, (uint64_t)(next - now) / 1000 + 1, 0);
-}
-
-static void on_rest(uv_timer_t *timer)
-{
-    wake_resting(timer->data);
-}
-
-/* The first time at once, then ever later. */
-static void rest(struct machine *machine, enum job_kind job)
-{
-    int64_t ms = REST_FIRST_MS;
-
-    machine->failures++;
-    machine->resting = job;
-    if (machine->failures < 2)
-        return;
-    for (unsigned i = 2; i < machine->failures && ms < REST_MAX_MS; i++)
-        ms *= 2;
-    machine->rest_until_us = time_monotonic_us() + (ms < REST_MAX_MS ? ms : REST_MAX_MS) * 1000;
-    wake_resting(machine->all);
-}
-
-/* What waits is a job of one kind: another kind, asked for meanwhile, does not. */
-static bool rests(const struct machine *machine, enum job_kind job)
-{
-    return machine->rest_until_us && machine->resting == job;
-}
-
 /* --- jobs -------------------------------------------------------------------------------------------------------- */
 
 /* A pending instance gets one try; a running one whose machine ended gets some more. */
@@ -197,7 +145,7 @@ static void note_job(struct machine *machine, enum job_kind job)
 {
     if (machine->r < 0) {
         log_error("%s: %s", machine->id, machine->err.text);
-        rest(machine, job == JOB_REBOOT ? JOB_ENSURE : job);
+        machine_rest(machine, job == JOB_REBOOT ? JOB_ENSURE : job);
     } else if (job == JOB_STOP || job == JOB_REMOVE) {
         machine->failures = 0;
     }
@@ -240,7 +188,7 @@ static void on_job_done(void *arg)
 
 static void start_job(struct machine *machine, enum job_kind job)
 {
-    if (rests(machine, job))
+    if (machine_rests(machine, job))
         return;
     machine->job = job;
     machine->r = 0;
@@ -284,7 +232,7 @@ static void start_ensure(struct machine *machine, struct tx *tx, const struct ec
 {
     struct str why = S("");
 
-    if (rests(machine, JOB_ENSURE))
+    if (machine_rests(machine, JOB_ENSURE))
         return;
     if (instance_state_of(instance) == INSTANCE_RUNNING)
         why = why_again(&machine->arena, machine);
@@ -477,7 +425,7 @@ static void note_end(struct machine *machine, const struct workload_exit *exit)
     machine->ended = true;
     machine->exit = *exit;
     if (!exit->power_off)
-        rest(machine, JOB_ENSURE);
+        machine_rest(machine, JOB_ENSURE);
 }
 
 /* Before adoption is over a machine's first report may come before its record was looked at. */

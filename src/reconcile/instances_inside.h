@@ -58,6 +58,10 @@ struct machine *machine_of(struct instances *all, struct world *world, struct st
 void machine_enqueue(struct machine *machine); /* to be looked at */
 void instances_check_idle(struct instances *all);
 
+/* rest.c. The job has failed: the first time it is done again at once, then ever later. */
+void machine_rest(struct machine *machine, enum job_kind job);
+bool machine_rests(const struct machine *machine, enum job_kind job); /* it is not its time yet */
+
 /* adopt.c. The driver is asked what runs, on a worker; then every record is looked at. */
 void instances_adopt(struct instances *all);
 void instances_enqueue_all(struct instances *all);
