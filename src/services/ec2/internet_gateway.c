@@ -17,6 +17,20 @@ int ec2_create_internet_gateway(struct call *call, const struct ec2_create_inter
     return 0;
 }
 
+/* Routes of the VPC to this gateway lead nowhere while it is not attached, and show that. */
+static void set_route_states(struct call *call, struct str vpc_id, struct str gateway_id, struct str state)
+{
+    const struct ec2_route_table *const *found;
+    size_t count = route_table_find(call->tx, EC2_ROUTE_TABLE_BY_VPC_ID, vpc_id, &found);
+
+    for (size_t i = 0; i < count; i++) {
+        struct ec2_route_table *table = tx_edit(call->tx, EC2_ROUTE_TABLE, found[i]->route_table_id);
+        for (size_t k = 0; k < table->routes.count; k++)
+            if (str_equal(table->routes.items[k].gateway_id, gateway_id))
+                table->routes.items[k].state = state;
+    }
+}
+
 int ec2_attach_internet_gateway(struct call *call, const struct ec2_attach_internet_gateway_request *in, void *out,
                                 struct err *err)
 {
@@ -39,6 +53,7 @@ int ec2_attach_internet_gateway(struct call *call, const struct ec2_attach_inter
     gateway->attachments.count = 1;
     gateway->attachments.items[0] = (struct ec2_internet_gateway_attachment){.state = S("available"),
                                                                              .vpc_id = vpc->vpc_id};
+    set_route_states(call, vpc->vpc_id, gateway->internet_gateway_id, S("active"));
     return 0;
 }
 
@@ -71,6 +86,7 @@ int ec2_detach_internet_gateway(struct call *call, const struct ec2_detach_inter
             " has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.",
             STR_ARG(in->vpc_id));
     gateway->attachments.count = 0;
+    set_route_states(call, in->vpc_id, gateway->internet_gateway_id, S("blackhole"));
     return 0;
 }
 
