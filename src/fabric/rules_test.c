@@ -285,8 +285,7 @@ static void every_shape_of_permission_reads_as_meant(void **state)
         {{.protocol = FABRIC_ANY, .peer = FABRIC_PEER_IPV6}, "meta nfproto ipv6 accept"},
         {{.protocol = 6, .from = 80, .to = 80, .peer = FABRIC_PEER_IPV6, .ipv6 = {{0x20, 1, 0x0d, 0xb8}, 32}},
          "ip6 saddr 2001:db8::/32 tcp dport 80 accept"},
-        {{.protocol = 58, .from = FABRIC_ANY, .to = FABRIC_ANY, .peer = FABRIC_PEER_IPV6},
-         "meta l4proto 58 accept"},
+        {{.protocol = 58, .from = FABRIC_ANY, .to = FABRIC_ANY, .peer = FABRIC_PEER_IPV6}, "meta l4proto 58 accept"},
         {{.protocol = 58, .from = 128, .to = FABRIC_ANY, .peer = FABRIC_PEER_IPV6, .egress = true},
          "icmpv6 type echo-request accept"},
     };

@@ -64,6 +64,8 @@ static int id_of_folder(struct str data, char id[OWNER_ID_SIZE], struct err *err
     return 0;
 }
 
+enum { LOCK_TRIES = 25, LOCK_PAUSE_US = 20000 };
+
 /* Positive: somebody holds it. */
 static int lock(struct owner *owner, int flags, struct err *err)
 {
@@ -133,8 +135,10 @@ int owner_take(struct str data, struct owner *ret_owner, struct err *err)
         return r;
     set_paths(&owner);
     r = dir_make(owner.run, 0711, err);
-    if (r == 0)
-        r = lock(&owner, O_CREAT, err);
+    /* A server that has just been killed may hold it a moment longer, by a child that had not yet become its program.
+     */
+    for (int tries = 0; r == 0 && (r = lock(&owner, O_CREAT, err)) > 0 && tries < LOCK_TRIES; tries++, r = 0)
+        usleep(LOCK_PAUSE_US);
     if (r > 0)
         return err_plain(err, "another haar serves this data folder (it holds %s/lock)", owner.run);
     if (r == 0)
