@@ -11,7 +11,7 @@ import time
 import pytest
 
 from haar import new_account
-from machines import ANYWHERE, answer_of, banner_server, rule, until
+from machines import ANYWHERE, answer_of, banner_server, cloud_of, rule, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELLO = "#!/bin/sh\necho \"hello from $(hostname)\"\necho done > /root/mark\n"
@@ -321,7 +321,6 @@ def test_a_reboot_keeps_the_address_and_starts_processes_anew(cloud):
 
 
 def test_accounts_are_apart_also_by_packets(cloud, driver_server, binary):
-    from machines import cloud_of
     server = public_machine(cloud, cloud.group(None, rule()))
     with cloud_of(driver_server, binary, new_account()) as other:
         caller = other.run()["InstanceId"]

@@ -210,10 +210,9 @@ def test_the_hosts_settings_are_not_written(shell, path):
 def test_it_sees_its_own_processes_only(shell):
     pids = [int(line) for line in shell("ls /proc | grep -E '^[0-9]+$'").split()]
     assert 1 in pids and len(pids) < 10
-    assert os.path.basename(str(os.getpid())) and shell(f"test -d /proc/{os.getpid()} && echo seen", status=None) == "" or os.getpid() < 100
 
 
-@pytest.mark.parametrize("path", ["/home", "/root", "/var/lib/haar", "/run/haar", "/etc/ssh", "/work", "/boot"])
+@pytest.mark.parametrize("path", ["/home", "/root", "/var/lib/haar", "/run/haar", "/etc/ssh", "/srv", "/boot"])
 def test_nothing_of_the_hosts_own_folders_is_there(shell, path):
     assert shell(f"ls -A {path} 2>/dev/null | grep -v -e '^\\.bashrc$' -e '^\\.profile$'", status=None) == ""
 
@@ -325,7 +324,7 @@ def test_its_processes_lead_to_its_own_root_only(inside, link):
     assert all(what in ("own", 2, 3, 13) for what in said), said
 
 
-def test_chroot_leads_nowhere(inside):
+def test_chroot_leads_nowhere(inside, shell):
     said = inside("""
         def run():
             os.makedirs("/tmp/jail", exist_ok=True)
@@ -338,7 +337,7 @@ def test_chroot_leads_nowhere(inside):
             return sorted(os.listdir("/"))
         print(json.dumps(tried(run)))
     """)
-    assert "haar-host" not in said and "work" not in said
+    assert said == sorted(shell("ls -A /").split()), "it stands in its own root"
 
 
 def test_the_cgroup_tree_is_not_written(shell):
