@@ -8,6 +8,7 @@
 #include "http/server.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -131,6 +132,19 @@ static void start(void)
         abort();
 }
 
+/* Ports run out when the server closes first a few hundred thousand times; the kernel gives them back in a second. */
+static bool reach(int fd, const struct sockaddr_in *to)
+{
+    for (int tries = 0; tries < 500; tries++) {
+        if (connect(fd, (const struct sockaddr *)to, sizeof *to) == 0)
+            return true;
+        if (errno != EADDRNOTAVAIL)
+            return false;
+        usleep(20000);
+    }
+    return false;
+}
+
 static int dial(void)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(http_listener_port(fuzz.listener))};
@@ -138,7 +152,7 @@ static int dial(void)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0)
+    if (!reach(fd, &to))
         abort();
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     fcntl(fd, F_SETFL, O_NONBLOCK);
