@@ -11,7 +11,8 @@
 struct kept {
     uint64_t versions[KEPT_MAX_SOURCES];
     size_t count;
-    struct str text; /* in this block, behind the id */
+    uint64_t checked; /* the store's last commit when they were last compared */
+    struct str text;  /* in this block, behind the id */
     size_t size;
     char id[];
 };
@@ -33,14 +34,17 @@ static struct str id_of(uint16_t kind, const void *record)
 
 struct str kept_find(struct call *call, uint16_t kind, const void *record)
 {
-    const struct kept *kept = map_get(&entries, id_of(kind, record));
-    uint64_t versions[KEPT_MAX_SOURCES];
+    struct kept *kept = map_get(&entries, id_of(kind, record));
+    uint64_t versions[KEPT_MAX_SOURCES], last = store_last(call->engine->store);
 
     if (!kept || kept->versions[0] != record_version(record))
         return (struct str){0};
+    if (kept->checked == last) /* nothing at all has changed since */
+        return kept->text;
     if (sources(call, kind, record, versions) != kept->count ||
         memcmp(versions, kept->versions, kept->count * sizeof *versions) != 0)
         return (struct str){0};
+    kept->checked = last;
     return kept->text;
 }
 
@@ -71,6 +75,7 @@ struct str kept_add(struct call *call, uint16_t kind, const void *record, const 
         return (struct str){0};
     }
     kept->size = size;
+    kept->checked = store_last(call->engine->store);
     memcpy(kept->id, id.p, id.len);
     memcpy(kept->id + id.len, text.p, text.len);
     kept->text = (struct str){kept->id + id.len, text.len};
