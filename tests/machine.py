@@ -134,7 +134,7 @@ class Machine:
         """The routers' ends of its interfaces, as their aliases name them."""
         found = []
         for space in sorted(pathlib.Path("/run/netns").glob(f"haar-{self.owner}-*")):
-            text = subprocess.run(["ip", "-n", space.name, "-o", "link"], capture_output=True, text=True).stdout
+            text = subprocess.run(["nsenter", f"--net={space}", "ip", "-o", "link"], capture_output=True, text=True).stdout
             found += re.findall(rf"alias haar:{self.owner}:(eni-\w+)", text)
         enis = [interface["NetworkInterfaceId"] for interface in self.shown()["NetworkInterfaces"]]
         return [eni for eni in found if eni in enis]
