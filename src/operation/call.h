@@ -49,7 +49,6 @@ struct call {
     const struct service *service;
     const struct operation *operation;
     struct str account, region, access_key;
-    struct str source_ip;
     struct arena *arena;
     struct tx *tx; /* valid in handler and finish only */
     struct world *world;

@@ -200,7 +200,6 @@ static void on_api(struct endpoint *endpoint, struct http_request *request)
     x->service = endpoint->config.services[0];
     x->call.engine = endpoint->config.engine;
     x->call.arena = request->arena;
-    x->call.source_ip = request->peer;
     x->call.done = on_done;
     x->call.cookie = x;
     id_uuid(x->call.request_id);

@@ -11,18 +11,6 @@ def group(ec2):
     return ec2.create_security_group(GroupName="web", Description="of a test")["GroupId"]
 
 
-@pytest.fixture
-def fails():
-    """fails(code, call, **parameters): the error's message."""
-    def fails(code, call, **parameters):
-        with pytest.raises(botocore.exceptions.ClientError) as caught:
-            call(**parameters)
-        error = caught.value.response["Error"]
-        assert error["Code"] == code, error
-        return error["Message"]
-    return fails
-
-
 def tcp(port, *ranges, **more):
     return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": r} for r in ranges]} | more
 

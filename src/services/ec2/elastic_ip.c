@@ -63,8 +63,7 @@ static void take_off(struct call *call, struct ec2_address *address)
 
     if (eni)
         public_address_detach(eni, address->public_ip);
-    address->association_id = address->network_interface_id = address->network_interface_owner_id = (struct str){0};
-    address->private_ip_address = address->instance_id = (struct str){0};
+    elastic_ip_forget(address);
 }
 
 /* The interface that the request names, by itself or by its instance. */

@@ -1,6 +1,7 @@
 #include "services/ec2/instance.h"
 
 #include "base/time.h"
+#include "services/ec2/public_address.h"
 
 #include <stdlib.h>
 
@@ -92,11 +93,8 @@ static void release_addresses(struct tx *tx, const struct ec2_network_interface 
     const struct ec2_address *const *found;
     size_t count = address_find(tx, EC2_ADDRESS_BY_NETWORK_INTERFACE_ID, eni->network_interface_id, &found);
 
-    for (size_t i = 0; i < count; i++) {
-        struct ec2_address *address = tx_edit(tx, EC2_ADDRESS, found[i]->allocation_id);
-        address->association_id = address->network_interface_id = address->network_interface_owner_id = (struct str){0};
-        address->private_ip_address = address->instance_id = (struct str){0};
-    }
+    for (size_t i = 0; i < count; i++)
+        elastic_ip_forget(tx_edit(tx, EC2_ADDRESS, found[i]->allocation_id));
 }
 
 void instance_release(struct tx *tx, struct arena *arena, struct str instance_id)

@@ -143,6 +143,12 @@ void public_address_detach(struct ec2_network_interface *eni, struct str public_
     }
 }
 
+void elastic_ip_forget(struct ec2_address *address)
+{
+    address->association_id = address->network_interface_id = address->network_interface_owner_id = (struct str){0};
+    address->private_ip_address = address->instance_id = (struct str){0};
+}
+
 bool public_address_on_start(struct engine *engine, struct tx *tx, struct arena *arena, struct str instance_id)
 {
     const struct ec2_network_interface *const *found;

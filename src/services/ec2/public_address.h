@@ -18,6 +18,9 @@ void public_address_attach(struct arena *arena, struct ec2_network_interface *en
                            const struct ec2_network_interface_association *association);
 void public_address_detach(struct ec2_network_interface *eni, struct str public_ip);
 
+/* An Elastic IP that is on nothing any more: what its record said of where it was. */
+void elastic_ip_forget(struct ec2_address *address);
+
 /* An instance starts: its primary interface gets an address if it was launched to have one and has none. True when it
  * did. */
 bool public_address_on_start(struct engine *engine, struct tx *tx, struct arena *arena, struct str instance_id);
