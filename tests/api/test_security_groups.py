@@ -1,6 +1,5 @@
 """Security groups and their rules."""
 
-import botocore.exceptions
 import pytest
 
 ANYWHERE = "0.0.0.0/0"
