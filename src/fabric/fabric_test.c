@@ -454,6 +454,33 @@ static void the_host_reaches_a_public_address_once_the_group_allows_it(void **st
     drop(&a);
 }
 
+static void a_host_that_is_offline_reaches_a_public_address_too(void **state)
+{
+    struct guest a = {"eni-a", "vpc-1", "sg-in", 0x0a00000a, pool.network + 10, -1};
+    struct guest b = {"eni-b", "vpc-1", "sg-in", 0x0a00000b, pool.network + 11, -1};
+    const struct fabric_group group_80 = group("sg-in", in_80, 2);
+    int first, second;
+
+    NEEDS_ABLE();
+    describe("vpc-1", true, &group_80, 1);
+    add(&a);
+    first = listen_in(a.fd, SOCK_STREAM, 80);
+    assert_true(reaches(host, a.public, 80));
+    (void)!system("ip addr del 203.0.113.1/24 dev up0"); /* while it serves */
+    add(&b);
+    second = listen_in(b.fd, SOCK_STREAM, 80);
+    assert_true(reaches(host, a.public, 80));
+    assert_true(reaches(host, b.public, 80));
+    assert_false(reaches(a.fd, pool.network + 1, 80)); /* the host's own end stays the host's */
+    (void)!system("ip addr add 203.0.113.1/24 dev up0");
+    close(first);
+    close(second);
+    drop(&a);
+    drop(&b);
+    reopen((struct fabric_config){0});
+    assert_true(pool.prefix > 0);
+}
+
 static void vpcs_of_one_cidr_live_side_by_side_and_meet_by_public_addresses(void **state)
 {
     struct guest one = {"eni-one", "vpc-1", "sg-in", 0x0a00000a, pool.network + 20, -1};
@@ -974,6 +1001,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(icmp_is_allowed_by_type_and_sources_by_network, forget),
         cmocka_unit_test_teardown(a_guest_that_allows_nothing_gets_no_packet_from_its_first_moment, forget),
         cmocka_unit_test_teardown(the_host_reaches_a_public_address_once_the_group_allows_it, forget),
+        cmocka_unit_test_teardown(a_host_that_is_offline_reaches_a_public_address_too, forget),
         cmocka_unit_test_teardown(vpcs_of_one_cidr_live_side_by_side_and_meet_by_public_addresses, forget),
         cmocka_unit_test_teardown(subnets_without_a_route_out_stay_in, forget),
         cmocka_unit_test_teardown(guests_reach_nothing_of_the_host, forget),

@@ -122,12 +122,32 @@ static int look_at_host(struct hub *hub, struct err *err)
     return 1;
 }
 
+/* What the host's end of its link is called by where the host has no address of its own: the pool's first. */
+static uint32_t lent_address(const struct hub *hub)
+{
+    return hub->pool.network + 1;
+}
+
+/* In the host's namespace: a host that is offline has no address to speak from. Else a guest sees the host's own. */
+static int lend_address(const struct hub *hub, unsigned index, struct err *err)
+{
+    struct netlink nl;
+
+    if (internet_host_has_address())
+        return 0;
+    netlink_begin(&nl);
+    netlink_address(&nl, index, lent_address(hub), 32, EEXIST);
+    return netlink_send(&nl, err);
+}
+
 /* A host moves from network to network. */
 static int follow_host(struct hub *hub, struct err *err)
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
-    int changed = look_at_host(hub, err), r = namespace_enter(hub->fd, err);
+    int changed = look_at_host(hub, err), r = changed > 0 ? lend_address(hub, if_nametoindex(hub->host_link), err) : 0;
 
+    if (r == 0)
+        r = namespace_enter(hub->fd, err);
     if (changed <= 0 || r < 0)
         return changed < 0 ? changed : r;
     nft_begin(&batch, NFPROTO_INET, hub->table);
@@ -179,6 +199,7 @@ static int make_host_link(const struct hub *hub, struct err *err)
 {
     struct netlink_route out = {.type = RTN_UNICAST, .gateway = ROUTING_HUB, .index = HOST_INDEX, .onlink = true};
     struct netlink_route unused = {.type = RTN_BLACKHOLE, .to = hub->pool.network, .prefix = hub->pool.prefix};
+    struct netlink_route lent = out;
     struct link_pair pair = {.name = HOST_LINK,
                              .peer_name = hub->host_link,
                              .index = HOST_INDEX,
@@ -188,6 +209,8 @@ static int make_host_link(const struct hub *hub, struct err *err)
                              .peer = hub->home};
     struct netlink nl;
 
+    lent.to = lent_address(hub);
+    lent.prefix = 32;
     netlink_begin(&nl);
     netlink_link_up(&nl, LINK_LOOPBACK, NULL, "bring the hub's loopback up");
     link_put_pair(&nl, &pair, EEXIST);
@@ -195,6 +218,7 @@ static int make_host_link(const struct hub *hub, struct err *err)
     netlink_neighbour(&nl, HOST_INDEX, ROUTING_HUB, near_mac);
     netlink_route_replace(&nl, &out);
     netlink_route_replace(&nl, &unused);
+    netlink_route_replace(&nl, &lent);
     return netlink_send(&nl, err);
 }
 
@@ -209,13 +233,15 @@ static int furnish_host(const struct hub *hub, struct err *err)
                                     .onlink = true};
     struct netlink nl;
     char alias[64];
+    int r;
 
     if (!index)
         return err_os(err, ENODEV, "the host's link %s", hub->host_link);
+    r = lend_address(hub, index, err);
+    if (r < 0)
+        return r;
     snprintf(alias, sizeof alias, "haar:%s:hub", hub->owner);
     netlink_begin(&nl);
-    if (!internet_host_has_address()) /* else a guest sees the host's own */
-        netlink_address(&nl, index, hub->pool.network + 1, 32, EEXIST);
     netlink_link_up(&nl, index, alias, "bring the host's link to the hub up");
     netlink_neighbour(&nl, index, FAR, far_mac);
     netlink_route_replace(&nl, &to_pool);
