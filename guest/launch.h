@@ -14,6 +14,7 @@ struct monitor {
     int console_slave;
     int pts;  /* root of the guest's devpts: terminals for exec are opened here, never by a path that the guest rules */
     int init; /* pidfd */
+    int home, home_root; /* the mount namespace and root that it was started in; -1: it is there again */
     pid_t pid;
 };
 
@@ -23,6 +24,8 @@ extern struct monitor_message launch_failure;
 
 int launch_birth(struct monitor *m);  /* the child exists, in cgroups and namespaces, waiting */
 int launch_mounts(struct monitor *m); /* its root, devices and console, in the monitor's own view */
+/* The child is in its root: the monitor's own view, a copy of all that the host has mounted, goes. */
+void launch_leave(struct monitor *m);
 
 /* In a process that is, or has entered, the machine: the guest's root, its capabilities, its system call filter. */
 int confine_become_root(void);

@@ -135,6 +135,7 @@ static void init_report(void)
     case INIT_READY:
         flags |= MONITOR_IS_READY;
         tell(MONITOR_READY, machine.pid);
+        launch_leave(&machine);
         break;
     case INIT_BOOTED:
         flags |= MONITOR_IS_BOOTED;
@@ -432,7 +433,7 @@ int main(void)
     struct sigaction action = {.sa_handler = on_child};
 
     machine.control = MONITOR_CONTROL;
-    machine.child = -1;
+    machine.child = machine.home = machine.home_root = -1;
     for (int i = 1; i < CLIENTS; i++)
         clients[i] = -1;
     clients[0] = machine.control;
