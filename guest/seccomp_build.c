@@ -71,6 +71,9 @@ static const char *const refused[] = {
     "vmsplice",
 };
 
+/* Sockets that no network namespace holds: of the virtual machine's host, of the kernel's own cryptography. */
+static const int refused_families[] = {AF_VSOCK, AF_ALG};
+
 static int add(scmp_filter_ctx filter, const char *name)
 {
     int number = seccomp_syscall_resolve_name(name);
@@ -98,8 +101,9 @@ int main(void)
     /* clone3's flags lie behind a pointer that a filter cannot follow. */
     if (r == 0)
         r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-    if (r == 0) /* it reaches the host past every network namespace */
-        r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_VSOCK));
+    for (size_t i = 0; r == 0 && i < sizeof refused_families / sizeof *refused_families; i++)
+        r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
+                             SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)refused_families[i]));
     for (int number = NEWEST_KNOWN + 1; r == 0 && number < 512; number++)
         r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), number, 0);
     if (r == 0)

@@ -421,8 +421,10 @@ def test_it_cannot_speak_for_another_address(cloud):
 
 
 def test_its_network_is_its_own_to_change(cloud, machine, shell):
-    shell("echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1000 > /proc/sys/net/core/somaxconn")
-    assert shell("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/core/somaxconn").split() == ["1", "1000"]
+    shell("echo 1 > /proc/sys/net/ipv4/ip_forward")
+    assert shell("cat /proc/sys/net/ipv4/ip_forward").strip() == "1"
+    if shell("test -e /proc/sys/net/core/somaxconn && echo there", status=None):  # older kernels keep it from user namespaces
+        assert shell("echo 1000 > /proc/sys/net/core/somaxconn && cat /proc/sys/net/core/somaxconn").strip() == "1000"
     shell("ip link add dummy0 type dummy 2>/dev/null || ip link add v0 type veth peer name v1; ip rule add pref 500 table 7; ip route add 10.250.0.0/16 dev lo table 7")
     if shell("which nft", status=None):
         shell("nft add table inet t && nft 'add chain inet t c { type filter hook input priority 0; }' && nft add rule inet t c tcp dport 99 drop")
