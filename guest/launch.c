@@ -49,13 +49,6 @@ static int fail_path(const char *what, const char *path)
     return launch_fail(text);
 }
 
-static int fail_unmappable(const char *what, const char *path)
-{
-    fail_path(what, path);
-    launch_failure.flags |= MONITOR_UNMAPPABLE;
-    return -1;
-}
-
 static int write_file(const char *path, const char *text)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -68,9 +61,45 @@ static int write_file(const char *path, const char *text)
     return n < 0 ? fail_path("write", path) : 0;
 }
 
+/* The cgroup of version 2 among those to join; none: -1. */
+static int open_unified(const struct monitor_config *config)
+{
+    static const char name[] = "/cgroup.procs";
+
+    for (int i = 0; i < MONITOR_CGROUPS && config->join[i][0]; i++) {
+        char folder[MONITOR_PATH];
+        size_t size = strlen(config->join[i]);
+
+        if (size < sizeof name || strcmp(config->join[i] + size - (sizeof name - 1), name) != 0)
+            continue;
+        memcpy(folder, config->join[i], size);
+        folder[size - (sizeof name - 1)] = '\0';
+        return open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
+    return -1;
+}
+
+static bool born_inside; /* in this process: it is in its cgroup of version 2 already */
+
+pid_t launch_clone(const struct monitor_config *config, struct clone_args *args)
+{
+    int folder = open_unified(config);
+    pid_t pid;
+
+    born_inside = folder >= 0;
+    args->cgroup = (unsigned)folder;
+    args->flags |= folder >= 0 ? CLONE_INTO_CGROUP : 0;
+    pid = (pid_t)syscall(SYS_clone3, args, sizeof *args);
+    if (folder >= 0)
+        close(folder);
+    return pid;
+}
+
 int cgroups_join(const struct monitor_config *config)
 {
     for (int i = 0; i < MONITOR_CGROUPS && config->join[i][0]; i++) {
+        if (born_inside && strstr(config->join[i], "/cgroup.procs"))
+            continue;
         if (write_file(config->join[i], "0") < 0)
             return -1;
     }
@@ -97,7 +126,7 @@ static int bind_mapped(const char *from, const char *to, int user)
     if (tree < 0)
         return fail_path("open layer", from);
     if (user >= 0 && mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
-        r = fail_unmappable("map the ids of", from);
+        r = fail_path("map the ids of", from);
     else if (move_mount(tree, "", AT_FDCWD, to, MOVE_MOUNT_F_EMPTY_PATH) < 0)
         r = fail_path("mount at", to);
     close(tree);
@@ -470,7 +499,8 @@ static int own_mounts(struct monitor *m)
     return errno == EINVAL ? become_root() : -1;
 }
 
-/* A mount is 0.6 KiB of the kernel's memory, a host has dozens, and a machine would keep them all as long as it runs. */
+/* A mount is 0.6 KiB of the kernel's memory, a host has dozens, and a machine would keep them all as long as it runs.
+ */
 void launch_leave(struct monitor *m)
 {
     if (m->home < 0)
@@ -481,6 +511,13 @@ void launch_leave(struct monitor *m)
     close(m->home);
     close(m->home_root);
     m->home = m->home_root = -1;
+}
+
+static int fail_clone(const struct monitor *m)
+{
+    launch_fail(m->config.id_base ? "clone into a user namespace" : "clone");
+    launch_failure.flags |= m->config.id_base ? MONITOR_NO_USER_NAMESPACE : 0;
+    return -1;
 }
 
 int launch_birth(struct monitor *m)
@@ -496,9 +533,9 @@ int launch_birth(struct monitor *m)
         return launch_fail("unshare the monitor's mounts");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return launch_fail("make the child's socket");
-    m->pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    m->pid = launch_clone(&m->config, &args);
     if (m->pid < 0)
-        return m->config.id_base ? fail_unmappable("clone into", "a user namespace") : launch_fail("clone");
+        return fail_clone(m);
     if (m->pid == 0) {
         close(pair[0]);
         child_main(m, pair[1]);

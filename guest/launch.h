@@ -33,4 +33,11 @@ int confine(void);
 
 /* Serves one exec over `stream` and does not return. In a child of the monitor's. */
 _Noreturn void session_run(struct monitor *m, int stream);
+
+/*
+ * clone3, and the child is born in the machine's cgroup of version 2, if it has one: to move there later waits for a
+ * grace period. cgroups_join, called by the child, enters what else there is.
+ */
+struct clone_args;
+pid_t launch_clone(const struct monitor_config *config, struct clone_args *args);
 int cgroups_join(const struct monitor_config *config);

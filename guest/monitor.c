@@ -410,6 +410,14 @@ static void serve(const sigset_t *waiting)
     finish();
 }
 
+static _Noreturn void end_trial(void)
+{
+    kill(machine.pid, SIGKILL);
+    waitpid(machine.pid, NULL, 0);
+    tell(MONITOR_STATE, 0);
+    _exit(0);
+}
+
 static void start(void)
 {
     char byte = INIT_MOUNTED;
@@ -420,7 +428,11 @@ static void start(void)
         launch_fail("read the monitor's orders");
         give_up();
     }
-    if (launch_birth(&machine) < 0 || launch_mounts(&machine) < 0 || listen_at(machine.config.run) < 0)
+    if (launch_birth(&machine) < 0 || launch_mounts(&machine) < 0)
+        give_up();
+    if (machine.config.trial)
+        end_trial();
+    if (listen_at(machine.config.run) < 0)
         give_up();
     send(machine.child, &byte, 1, MSG_NOSIGNAL);
     ring_open();

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 enum {
-    MONITOR_VERSION = 1,
+    MONITOR_VERSION = 2,
     MONITOR_CONTROL = 3,
     MONITOR_INIT = 4,
 
@@ -37,6 +37,7 @@ struct monitor_config {
     uint32_t version;
     uint32_t volatile_disk; /* it need not outlive a crash of the host: the guest's fsync costs nothing */
     uint32_t id_base;       /* where its ids start on the host; 0: no user namespace of its own */
+    uint32_t trial;         /* as far as its mounts, then STATE: for finding out whether that works */
     char run[MONITOR_PATH]; /* its run folder: sock, exit */
     char
         mounts[MONITOR_PATH]; /* folder of the empty folders root, disk, l0, l1 …: mount points in the monitor's view */
@@ -70,8 +71,8 @@ enum monitor_flag {
     MONITOR_OUT_OF_MEMORY = 4,
     MONITOR_POWER_OFF = 8,
     MONITOR_REBOOT = 16,
-    MONITOR_ASKED = 32,      /* a STOP had been said */
-    MONITOR_UNMAPPABLE = 64, /* FAILED because this host has no user namespaces, or cannot map a file system's ids */
+    MONITOR_ASKED = 32,             /* a STOP had been said */
+    MONITOR_NO_USER_NAMESPACE = 64, /* FAILED because this host has none */
 };
 
 struct monitor_message {

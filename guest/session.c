@@ -208,13 +208,14 @@ static void open_pipes(const struct monitor *m, int *ends)
 
 static void start_command(const struct monitor *m)
 {
+    struct clone_args args = {.exit_signal = SIGCHLD};
     int ends[3];
 
     if (terminal)
         open_terminal(m, ends);
     else
         open_pipes(m, ends);
-    entering_pid = fork();
+    entering_pid = launch_clone(&m->config, &args);
     if (entering_pid < 0)
         session_fail("fork");
     if (entering_pid == 0)

@@ -186,8 +186,6 @@ static void choose_public_pool(struct server *server)
             server->backend.driver->network_status(server->backend.cookie, &status);
         engine->public_network = status.public_pool.network;
         engine->public_prefix = status.public_pool.prefix;
-        if (!status.enforced)
-            log_warning("security groups are not enforced: %s", status.reason);
         if (!status.public_pool.prefix)
             log_warning("there are no public addresses: %s", status.internet_reason);
         return;

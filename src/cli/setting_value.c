@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "services/services.h"
+#include "workload/host.h"
 
 #include <arpa/inet.h>
 #include <jansson.h>
@@ -265,6 +266,11 @@ bool value_token(struct str text, void *at)
 {
     *(struct str *)at = text;
     return is_plain(text) && text.len >= 8 && text.len <= 256;
+}
+
+bool value_host_features(struct str text, void *at)
+{
+    return host_parse(text, at);
 }
 
 bool value_url(struct str text, void *at)

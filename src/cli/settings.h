@@ -67,6 +67,7 @@ struct settings {
     struct str ec2_image;
     struct str_list allowed_hosts, allowed_origins;
     struct str token;
+    unsigned pretend_missing; /* a bit a feature: workload/host.h */
     struct str k8s_self_url, k8s_namespace, k8s_ecr_url, k8s_pull_secret;
     struct kubernetes_placing k8s, ec2_k8s, lambda_k8s;
 };

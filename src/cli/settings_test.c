@@ -47,6 +47,7 @@ static const struct row {
     {NULL, "HAAR_ALLOWED_HOSTS", NULL, "a.internal, *.b.org", "a/b"},
     {NULL, "HAAR_ALLOWED_HOSTS", NULL, "*", "a,,b"},
     {NULL, "HAAR_ALLOWED_ORIGINS", NULL, "https://a.org,http://b:80", "https://a.org/path"},
+    {NULL, "HAAR_PRETEND_MISSING", NULL, "cpu-limits,packet-filter", "cpu-limits,"},
     {NULL, "HAAR_TOKEN", NULL, "0123456789abcdef", "short"},
     {NULL, "HAAR_K8S_SELF_URL", "FAKECLOUD_K8S_SELF_URL", "http://haar.tools:4566/", "haar.tools"},
     {NULL, "HAAR_K8S_NAMESPACE", "FAKECLOUD_K8S_NAMESPACE", "tools", "Tools"},

@@ -111,9 +111,8 @@ static int open_network(struct fabric *fabric, const struct fabric_config *confi
         hub_status(network->hub, &fabric->status);
     } else {
         snprintf(fabric->status.reason, sizeof fabric->status.reason, "%.250s",
-                 config->no_rules ? "this host cannot filter packets" : why.text);
+                 config->no_rules ? config->no_rules : why.text);
         snprintf(fabric->status.internet_reason, sizeof fabric->status.internet_reason, "%s", fabric->status.reason);
-        log_warning("security groups are not enforced: %s", fabric->status.reason);
     }
     fabric->status.enforced = network->rules;
     return 0;

@@ -111,7 +111,8 @@ struct fabric_config {
     struct fabric_cidr public_pool;          /* prefix 0: a free /20 of 198.18.0.0/15 */
     const struct fabric_cidr *allowed_hosts; /* what guests may reach of the host and its private networks */
     size_t allowed_host_count;
-    bool no_rules; /* as on a host whose kernel has no nf_tables */
+    const char
+        *no_rules; /* why none are made, as on a host whose kernel has no nf_tables; NULL: if it can, it filters */
 };
 
 /* 0, or in one line what this host lacks for filtered networks. Any thread. */

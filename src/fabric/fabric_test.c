@@ -819,7 +819,7 @@ static void a_host_that_cannot_filter_runs_guests_and_says_so(void **state)
     struct fabric_status status;
 
     NEEDS_ABLE();
-    reopen((struct fabric_config){.no_rules = true});
+    reopen((struct fabric_config){.no_rules = "this host cannot filter packets"});
     fabric_status(fabric, &status);
     assert_false(status.enforced);
     assert_true(status.reason[0]);

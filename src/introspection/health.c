@@ -13,6 +13,24 @@ static void put_status(struct introspection *own, struct json_writer *json)
     json_put_str(json, "version", S(HAAR_VERSION));
 }
 
+static void put_lacks(const struct workload_backend *backend, struct json_writer *json)
+{
+    size_t count = 0;
+    const struct workload_lack *lacks = backend->driver && backend->driver->lacks
+                                            ? backend->driver->lacks(backend->cookie, &count)
+                                            : NULL;
+
+    json_open_list(json, "lacks");
+    for (size_t i = 0; i < count; i++) {
+        json_open_object(json, NULL);
+        json_put_str(json, "feature", str_of(lacks[i].what));
+        json_put_str(json, "effect", str_of(lacks[i].effect));
+        json_put_str(json, "reason", str_of(lacks[i].why));
+        json_close_object(json);
+    }
+    json_close_list(json);
+}
+
 void on_health(void *cookie, struct http_request *request)
 {
     struct introspection *own = cookie;
@@ -27,6 +45,7 @@ void on_health(void *cookie, struct http_request *request)
     json_close_object(&json);
     if (own->engine->backend_reason.len)
         json_put_str(&json, "backendReason", own->engine->backend_reason);
+    put_lacks(&own->backend, &json);
     if (own->owner.p)
         json_put_str(&json, "owner", own->owner);
     json_close_object(&json);

@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const wanted[] = {"memory", "pids", "cpu"};
+static const char *const wanted[CGROUP_CONTROLLERS] = {
+    [CGROUP_MEMORY] = "memory", [CGROUP_PIDS] = "pids", [CGROUP_CPU] = "cpu"};
 
 static int put(const char *folder, const char *file, const char *value)
 {
@@ -74,7 +75,12 @@ static bool find_mount(struct str mounts, const char *controller, struct place *
     return false;
 }
 
-static bool locate(struct str table, struct str mounts, const char *controller, char path[CGROUP_PATH])
+struct found {
+    char path[CGROUP_PATH]; /* our own cgroup */
+    size_t top;             /* length of the part that is the mount's */
+};
+
+static bool locate(struct str table, struct str mounts, const char *controller, struct found *ret)
 {
     struct place place;
     struct str own = own_path(table, controller);
@@ -85,55 +91,143 @@ static bool locate(struct str table, struct str mounts, const char *controller, 
         own = str_skip(own, place.root.len);
     if (str_equal(own, S("/")))
         own = S("");
-    return snprintf(path, CGROUP_PATH, STR_FMT STR_FMT, STR_ARG(place.point), STR_ARG(own)) < CGROUP_PATH - 64;
+    ret->top = place.point.len;
+    return snprintf(ret->path, CGROUP_PATH, STR_FMT STR_FMT, STR_ARG(place.point), STR_ARG(own)) < CGROUP_PATH - 64;
 }
 
 /* ---- version 2 ---- */
 
-/*
- * A cgroup with processes of its own cannot pass controllers on, so the server moves itself to a leaf first. That fails
- * where others share its cgroup: then there are no limits, but still cgroups.
- */
-static bool pass_on(const char *folder)
-{
-    bool all = true;
+#define LEAF "haar.server"
 
-    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
-        char word[24];
+enum { TRIES = 20 };
 
-        snprintf(word, sizeof word, "+%s", wanted[i]);
-        all = put(folder, "cgroup.subtree_control", word) == 0 && all;
-    }
-    return all;
-}
-
-static void leave_to_leaf(const char *folder)
-{
-    char leaf[CGROUP_PATH + 16];
-
-    snprintf(leaf, sizeof leaf, "%s/haar.server", folder);
-    if (mkdir(leaf, 0755) == 0 || errno == EEXIST)
-        put(leaf, "cgroup.procs", "0");
-}
-
-static bool unified_has(const char *folder, const char *controller)
+static bool lists(const char *folder, const char *file, const char *controller)
 {
     char path[CGROUP_PATH + 32];
     AUTO_BUF text = BUF_INIT;
 
-    snprintf(path, sizeof path, "%s/cgroup.controllers", folder);
+    snprintf(path, sizeof path, "%s/%s", folder, file);
     return file_read(AT_FDCWD, path, &text, 4096, &ERR_INIT) == 0 &&
            has_word(str_trim(buf_str(&text)), ' ', controller);
 }
 
-static void open_unified(char own[CGROUP_PATH])
+/*
+ * How many of the wanted controllers what is made in the folder will have. In one write, which the kernel obeys whole
+ * or not at all: some go without memory where processes are, and leave children that no process may enter.
+ */
+static unsigned pass_on(const char *folder)
 {
-    if (!unified_has(own, "memory") && !unified_has(own, "pids") && !unified_has(own, "cpu"))
-        return;
-    if (!pass_on(own)) {
-        leave_to_leaf(own);
-        pass_on(own);
+    AUTO_BUF words = BUF_INIT;
+    unsigned passed = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        if (!lists(folder, "cgroup.controllers", wanted[i]))
+            continue;
+        passed++;
+        if (!lists(folder, "cgroup.subtree_control", wanted[i]))
+            buf_printf(&words, "+%s ", wanted[i]);
     }
+    buf_byte(&words, '\0');
+    return words.len == 1 || put(folder, "cgroup.subtree_control", words.p) == 0 ? passed : 0;
+}
+
+static bool alone_in(const char *folder)
+{
+    char path[CGROUP_PATH + 32];
+    AUTO_BUF text = BUF_INIT;
+    int64_t pid;
+
+    snprintf(path, sizeof path, "%s/cgroup.procs", folder);
+    return file_read(AT_FDCWD, path, &text, 4096, &ERR_INIT) == 0 && str_to_int(str_trim(buf_str(&text)), &pid) &&
+           pid == getpid();
+}
+
+/* Who has ended meanwhile is not missed. */
+static void move_all(const char *from, const char *to)
+{
+    AUTO_BUF text = BUF_INIT;
+    char path[CGROUP_PATH + 32];
+
+    snprintf(path, sizeof path, "%s/cgroup.procs", from);
+    if (file_read(AT_FDCWD, path, &text, 1024 * 1024, &ERR_INIT) < 0)
+        return;
+    for (struct str rest = buf_str(&text); rest.p && rest.len;) {
+        char word[24];
+
+        str_to_z(str_cut(&rest, '\n'), word, sizeof word);
+        put(to, "cgroup.procs", word);
+    }
+}
+
+static bool has_controllers(const char *folder)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+        has = has || lists(folder, "cgroup.controllers", wanted[i]);
+    return has;
+}
+
+static void move_to_leaf(const char *folder)
+{
+    char leaf[CGROUP_PATH + 16];
+
+    snprintf(leaf, sizeof leaf, "%s/" LEAF, folder);
+    if (mkdir(leaf, 0755) == 0 || errno == EEXIST)
+        move_all(folder, leaf);
+}
+
+/* Again where somebody has forked meanwhile. */
+static void make_room(const char *folder)
+{
+    for (int i = 0; i < TRIES && has_controllers(folder) && pass_on(folder) == 0; i++)
+        move_to_leaf(folder);
+}
+
+/*
+ * A cgroup with processes of its own passes no controllers on (but the host's first one does). If only the server is
+ * in its own, it moves to a leaf. Else machines go under the nearest cgroup above that can: of a login session, where
+ * the shell is too, its user's slice. In a container there is none above that shows, and all that it runs moves to the
+ * leaf, as engines in containers do.
+ */
+static void place_unified(struct found *found)
+{
+    char at[CGROUP_PATH];
+    bool top = strlen(found->path) <= found->top;
+    unsigned best = 0;
+
+    snprintf(at, sizeof at, "%s", found->path);
+    if (top || alone_in(at))
+        make_room(at);
+    for (;;) {
+        unsigned passed = pass_on(at);
+
+        if (passed > best) {
+            snprintf(found->path, CGROUP_PATH, "%s", at);
+            best = passed;
+        }
+        if (best == ARRAY_LEN(wanted) || strlen(at) <= found->top)
+            return;
+        *strrchr(at, '/') = '\0';
+    }
+}
+
+/* The leaf's processes go back, and the leaf: nothing of ours is below the folder any more. */
+static void leave_leaf(const char *folder)
+{
+    char leaf[CGROUP_PATH + 16];
+
+    snprintf(leaf, sizeof leaf, "%s/" LEAF, folder);
+    if (access(leaf, F_OK) < 0)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        char word[24];
+
+        snprintf(word, sizeof word, "-%s", wanted[i]);
+        put(folder, "cgroup.subtree_control", word);
+    }
+    for (int i = 0; i < TRIES && rmdir(leaf) < 0 && errno == EBUSY; i++)
+        move_all(leaf, folder);
 }
 
 /* ---- this owner's ---- */
@@ -156,13 +250,6 @@ static int owner_folder(char path[CGROUP_PATH], struct str owner, bool unified, 
     return 0;
 }
 
-static void note_missing(struct cgroups *cgroups, const char *controller)
-{
-    size_t at = strlen(cgroups->missing);
-
-    snprintf(cgroups->missing + at, sizeof cgroups->missing - at, "%s%s", at ? ", " : "", controller);
-}
-
 /* cpu and cpuacct may share a mount with others; one tree serves then for both. */
 static bool have_tree(const struct cgroups *cgroups, const char *path)
 {
@@ -176,41 +263,62 @@ static bool have_tree(const struct cgroups *cgroups, const char *path)
 static int add_tree(struct cgroups *cgroups, const char *path, const char *controller, struct str owner,
                     struct err *err)
 {
-    struct cgroup_tree *tree = &cgroups->trees[cgroups->count];
+    struct cgroup_tree tree = {.unified = controller == NULL};
+    int r;
 
     if (have_tree(cgroups, path))
         return 0;
-    snprintf(tree->path, sizeof tree->path, "%s", path);
-    tree->unified = controller == NULL;
-    snprintf(tree->controller, sizeof tree->controller, "%s", controller ? controller : "");
-    cgroups->count++;
-    return owner_folder(tree->path, owner, tree->unified, err);
+    snprintf(tree.path, sizeof tree.path, "%s", path);
+    snprintf(tree.controller, sizeof tree.controller, "%s", controller ? controller : "");
+    r = owner_folder(tree.path, owner, tree.unified, err);
+    if (r == 0)
+        cgroups->trees[cgroups->count++] = tree;
+    return r;
 }
 
-int cgroups_open(struct str owner, struct cgroups *ret_cgroups, struct err *err)
+struct view {
+    struct str table, mounts;
+    struct found unified; /* path empty: version 2 is not there */
+};
+
+static int add_controller(struct cgroups *cgroups, const struct view *view, const char *controller, struct str owner,
+                          struct err *err)
+{
+    struct found found;
+
+    if (locate(view->table, view->mounts, controller, &found))
+        return add_tree(cgroups, found.path, controller, owner, err);
+    if (!view->unified.path[0])
+        return err_plain(err, "no hierarchy of cgroups has the controller %s", controller);
+    if (!lists(view->unified.path, "cgroup.subtree_control", controller))
+        return err_plain(err, "cgroup %s does not pass the controller %s on", view->unified.path, controller);
+    return add_tree(cgroups, view->unified.path, NULL, owner, err);
+}
+
+void cgroups_open(struct str owner, const char *const without[CGROUP_CONTROLLERS], struct cgroups *ret_cgroups)
 {
     AUTO_BUF table = BUF_INIT, mounts = BUF_INIT;
-    char path[CGROUP_PATH], unified[CGROUP_PATH] = "";
-    int r = file_read(AT_FDCWD, "/proc/self/cgroup", &table, 64 * 1024, err);
+    struct err err = ERR_INIT;
+    struct view view = {0};
 
     *ret_cgroups = (struct cgroups){0};
-    if (r == 0)
-        r = file_read(AT_FDCWD, "/proc/self/mountinfo", &mounts, 16 * 1024 * 1024, err);
-    if (r == 0 && locate(buf_str(&table), buf_str(&mounts), NULL, unified))
-        open_unified(unified);
-    for (size_t i = 0; i < ARRAY_LEN(wanted) && r == 0; i++) {
-        if (locate(buf_str(&table), buf_str(&mounts), wanted[i], path))
-            r = add_tree(ret_cgroups, path, wanted[i], owner, err);
-        else if (unified[0] && unified_has(unified, wanted[i]))
-            r = add_tree(ret_cgroups, unified, NULL, owner, err);
-        else
-            note_missing(ret_cgroups, wanted[i]);
+    if (file_read(AT_FDCWD, "/proc/self/cgroup", &table, 64 * 1024, &err) == 0 &&
+        file_read(AT_FDCWD, "/proc/self/mountinfo", &mounts, 16 * 1024 * 1024, &err) == 0)
+        view = (struct view){.table = buf_str(&table), .mounts = buf_str(&mounts)};
+    if (locate(view.table, view.mounts, NULL, &view.unified))
+        place_unified(&view.unified);
+    for (size_t i = 0; i < CGROUP_CONTROLLERS; i++) {
+        const char *why = without[i];
+
+        err = ERR_INIT;
+        if (!why && add_controller(ret_cgroups, &view, wanted[i], owner, &err) < 0)
+            why = err.text;
+        snprintf(ret_cgroups->missing[i], sizeof ret_cgroups->missing[i], "%.159s", why ? why : "");
     }
-    if (r == 0 && ret_cgroups->count == 0 && unified[0])
-        r = add_tree(ret_cgroups, unified, NULL, owner, err);
-    if (r == 0 && ret_cgroups->count == 0)
-        return err_plain(err, "no cgroup hierarchy is mounted");
-    return r;
+    /* Without limits a machine's processes are still in a cgroup of its own. */
+    if (ret_cgroups->count == 0 && view.unified.path[0] &&
+        add_tree(ret_cgroups, view.unified.path, NULL, owner, &err) < 0)
+        log_warning("%s", err.text);
 }
 
 static void note_older(struct cgroups *cgroups, struct str path)
@@ -252,17 +360,32 @@ int cgroups_keep(struct cgroups *cgroups, const char *run_dir, struct err *err)
 
 enum { PERIOD_US = 100000 };
 
-static void limit_unified(const char *folder, const struct cgroup_limits *limits)
+static int limit_unified(const char *folder, const struct cgroup_limits *limits)
 {
-    char value[64];
+    const struct {
+        const char *controller, *file;
+        uint64_t number;
+        unsigned period;
+    } files[] = {
+        {"memory", "memory.max", limits->memory_bytes, 0},
+        {"memory", "memory.swap.max", 0, 0},
+        {"pids", "pids.max", limits->processes, 0},
+        {"cpu", "cpu.max", (uint64_t)limits->vcpus * PERIOD_US, PERIOD_US},
+    };
+    int r = 0;
 
-    snprintf(value, sizeof value, "%llu", (unsigned long long)limits->memory_bytes);
-    put(folder, "memory.max", value);
-    put(folder, "memory.swap.max", "0");
-    snprintf(value, sizeof value, "%u", limits->processes);
-    put(folder, "pids.max", value);
-    snprintf(value, sizeof value, "%u %u", limits->vcpus * PERIOD_US, PERIOD_US);
-    put(folder, "cpu.max", value);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        char value[64];
+        int at = snprintf(value, sizeof value, "%llu", (unsigned long long)files[i].number);
+
+        if (files[i].period)
+            snprintf(value + at, sizeof value - (size_t)at, " %u", files[i].period);
+        if (put(folder, files[i].file, value) < 0 && lists(folder, "cgroup.controllers", files[i].controller) &&
+            !str_equal(str_of(files[i].file),
+                       S("memory.swap.max"))) /* a kernel without swap accounting has no such file */
+            r = -1;
+    }
+    return r;
 }
 
 static int limit_one(const struct cgroup_tree *tree, const char *folder, const struct cgroup_limits *limits)
@@ -308,9 +431,7 @@ int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgro
         snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id));
         if (mkdir(folder, 0755) < 0 && errno != EEXIST)
             return err_os(err, errno, "make cgroup %s", folder);
-        if (tree->unified)
-            limit_unified(folder, limits);
-        else if (limit_one(tree, folder, limits) < 0)
+        if ((tree->unified ? limit_unified(folder, limits) : limit_one(tree, folder, limits)) < 0)
             log_warning("cgroup %s: its limit cannot be set", folder);
     }
     return 0;
@@ -399,10 +520,13 @@ static void close_one(const char *folder, bool all)
     if (all)
         sweep(folder);
     snprintf(path, sizeof path, "%s", folder);
-    if (rmdir(path) == 0) {
-        *strrchr(path, '/') = '\0';
-        rmdir(path); /* of all owners, if this was the last */
-    }
+    if (rmdir(path) < 0)
+        return;
+    *strrchr(path, '/') = '\0';
+    if (rmdir(path) < 0) /* of all owners, unless this was the last */
+        return;
+    *strrchr(path, '/') = '\0';
+    leave_leaf(path);
 }
 
 void cgroups_close(const struct cgroups *cgroups, bool all)

@@ -1,7 +1,7 @@
 /*
  * A machine's cgroups: "haar/<owner>/<id>" under the server's own, in each hierarchy that can hold it back (memory,
- * pids, cpu): version 1, 2, or both. A controller that this host lacks is named once in the log; machines then run
- * without that limit.
+ * pids, cpu): version 1, 2, or both; of version 2 under the nearest above where controllers can be passed on. A
+ * controller that this host lacks is a limit that machines run without.
  */
 #pragma once
 
@@ -9,6 +9,8 @@
 #include "guest/monitor.h"
 
 enum { CGROUP_TREES = 3, CGROUP_OLDER = 8, CGROUP_PATH = MONITOR_PATH - 32 };
+
+enum cgroup_controller { CGROUP_MEMORY, CGROUP_PIDS, CGROUP_CPU, CGROUP_CONTROLLERS };
 
 struct cgroups {
     struct cgroup_tree {
@@ -18,7 +20,7 @@ struct cgroups {
     } trees[CGROUP_TREES];
     size_t count;
     char older[CGROUP_OLDER][CGROUP_PATH]; /* an earlier server's, which ran in other cgroups; an empty one ends them */
-    char missing[64];                      /* controllers that no tree has, for people; empty when none */
+    char missing[CGROUP_CONTROLLERS][160]; /* why no tree has the controller; empty: one has */
 };
 
 struct cgroup_limits {
@@ -27,8 +29,9 @@ struct cgroup_limits {
     unsigned processes;
 };
 
-/* Finds the hierarchies and makes this owner's folders. No cgroups at all is a failure. */
-int cgroups_open(struct str owner, struct cgroups *ret_cgroups, struct err *err);
+/* Finds the hierarchies and makes this owner's folders. `without`: for each controller why it is not to be used, or
+ * NULL. */
+void cgroups_open(struct str owner, const char *const without[CGROUP_CONTROLLERS], struct cgroups *ret_cgroups);
 
 /* Notes in the owner's run folder where its folders are: they lie under the cgroup of who started the server (a login
  * session, a service), and the next server, or who reaps this one, may be in another. */

@@ -262,9 +262,8 @@ static int spawn_monitor(const struct native *native, int control, pid_t *ret_pi
     return r ? err_os(err, r, "start the monitor") : 0;
 }
 
-static int fail_as_told(struct machine *machine, const struct monitor_message *message, struct err *err)
+static int fail_as_told(const struct monitor_message *message, struct err *err)
 {
-    machine->unmappable = message->flags & MONITOR_UNMAPPABLE;
     if (message->number)
         return err_os(err, message->number, "%.*s", (int)sizeof message->text, message->text);
     return err_plain(err, "%.*s", (int)sizeof message->text, message->text);
@@ -289,7 +288,7 @@ static int await_birth(struct machine *machine, struct err *err)
     if (n != sizeof message)
         return err_plain(err, "the monitor ended at once");
     if (message.kind == MONITOR_FAILED)
-        return fail_as_told(machine, &message, err);
+        return fail_as_told(&message, err);
     if (message.kind != MONITOR_BORN || !rights || rights->cmsg_type != SCM_RIGHTS)
         return err_plain(err, "the monitor said %u first", message.kind);
     memcpy(&net, CMSG_DATA(rights), sizeof net);
@@ -383,23 +382,32 @@ static int ready_disk(const struct machine *machine, struct err *err)
     return r;
 }
 
-static int start_monitor(struct native *native, struct machine *machine, struct err *err)
+int machine_spawn_monitor(const struct native *native, const struct monitor_config *config, int *ret_control,
+                          pid_t *ret_pid, struct err *err)
 {
     int ends[2] = {-1, -1};
     int r = make_control(ends, err);
 
     if (r == 0)
-        r = spawn_monitor(native, ends[1], &machine->monitor_pid, err);
+        r = spawn_monitor(native, ends[1], ret_pid, err);
     fd_close(&ends[1]);
     if (r < 0) {
         fd_close(&ends[0]);
         return r;
     }
-    machine->control = ends[0];
-    machine->monitor = pidfd_open(machine->monitor_pid, 0);
-    if (send(ends[0], &machine->record.config, sizeof machine->record.config, MSG_NOSIGNAL) < 0)
+    *ret_control = ends[0];
+    if (send(ends[0], config, sizeof *config, MSG_NOSIGNAL) < 0)
         return err_os(err, errno, "send the monitor its orders");
     return 0;
+}
+
+static int start_monitor(struct native *native, struct machine *machine, struct err *err)
+{
+    int r = machine_spawn_monitor(native, &machine->record.config, &machine->control, &machine->monitor_pid, err);
+
+    if (machine->monitor_pid > 0)
+        machine->monitor = pidfd_open(machine->monitor_pid, 0);
+    return r;
 }
 
 /* The control socket's end makes a monitor that has not heard GO take its child and leave. */

@@ -10,6 +10,7 @@
 #include "fabric/fabric.h"
 #include "guest/monitor.h"
 #include "workload/cgroup.h"
+#include "workload/host.h"
 #include "workload/native.h"
 
 #include <pthread.h>
@@ -56,13 +57,13 @@ struct machine {
     bool ended_unseen; /* while it is adopted: only to be cleaned up after */
     struct workload_exit exit;
     struct err failure; /* why it did not start */
-    bool unmappable;    /* … for want of user namespaces or of mapped ids */
 };
 
 struct native {
     char owner[16];
     char state_dir[MONITOR_PATH - 128], run_dir[MONITOR_PATH - 128];
     struct workload_sink sink;
+    struct host host;
     struct cgroups cgroups;
     struct fabric *fabric;
     int monitor_program, init_program; /* sealed memfds */
@@ -106,6 +107,10 @@ int machine_new_disk(struct native *native, struct machine *machine, const struc
 void machine_run_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
 void machine_disk_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
 void machine_console_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
+/* A monitor with its orders. *ret_pid, when set, is the caller's to wait for, *ret_control to close, also on failure.
+ */
+int machine_spawn_monitor(const struct native *native, const struct monitor_config *config, int *ret_control,
+                          pid_t *ret_pid, struct err *err);
 int machine_say(const struct machine *machine, uint32_t kind, int number, int fd, struct err *err);
 
 int machine_keep_record(const struct machine_record *record, struct err *err);
@@ -119,6 +124,9 @@ struct str program_init(void); /* its bytes */
 int watch_start(struct native *native, struct err *err);
 void watch_add(struct native *native, struct machine *machine); /* its control socket */
 void watch_stop(struct native *native);
+
+/* trial.c: whether machines can be born here, and whether with ids of their own. */
+int trial_run(struct native *native, struct err *err);
 
 /* adopt.c: fills the table from the folders. Before the watcher starts. */
 int adopt_all(struct native *native, struct err *err);

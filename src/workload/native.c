@@ -80,14 +80,14 @@ static void set_state(struct native *native, struct machine *machine, enum machi
 static int stop_machine(struct native *native, struct machine *machine, unsigned grace_ms, struct err *err);
 
 /* STOPPED and ours alone, by the caller's promise that one id has one call at a time. */
-static int start_once(struct native *native, struct machine *machine, struct err *err)
+static int start(struct native *native, struct machine *machine, struct err *err)
 {
     int r;
 
     pthread_mutex_lock(&native->lock);
     machine->state = MACHINE_STARTING;
     machine->failure = ERR_INIT;
-    machine->unmappable = machine->leaving = false;
+    machine->leaving = false;
     machine->ready = machine->was_ready = machine->booted = machine->asked = machine->exited = false;
     pthread_mutex_unlock(&native->lock);
     native->sink.event(native->sink.cookie,
@@ -101,20 +101,6 @@ static int start_once(struct native *native, struct machine *machine, struct err
     if (r < 0)
         stop_machine(native, machine, 0, &ERR_INIT);
     return r;
-}
-
-/* A host that cannot give a machine ids of its own is found out by trying; from then on none gets them. */
-static int start(struct native *native, struct machine *machine, struct err *err)
-{
-    int r = start_once(native, machine, err);
-
-    if (r == 0 || !machine->unmappable || !machine->record.config.id_base)
-        return r;
-    log_warning("machines run without user namespaces, with a container's capabilities: %s", err->text);
-    native->unmapped = true;
-    machine->record.config.id_base = 0;
-    *err = ERR_INIT;
-    return start_once(native, machine, err);
 }
 
 static struct machine *find_or_add(struct native *native, struct str id)
@@ -305,6 +291,14 @@ static int native_console(void *cookie, struct str id, size_t limit, struct buf 
     return console_read_last(path, limit, out, ret_offset, err);
 }
 
+static const struct workload_lack *native_lacks(void *cookie, size_t *ret_count)
+{
+    struct native *native = cookie;
+
+    *ret_count = native->host.count;
+    return native->host.lacks;
+}
+
 /* ---- the end ---- */
 
 /* All at once: each dies by itself while we wait for the first. */
@@ -403,6 +397,7 @@ static const struct workload_driver driver = {
     .set_interface = native_set_interface,
     .remove_vpc = native_remove_vpc,
     .network_status = native_network_status,
+    .lacks = native_lacks,
     .close = native_close,
 };
 
@@ -477,9 +472,34 @@ static struct fabric *open_fabric(const struct native *native, const struct work
                                    .public_pool = config->public_pool,
                                    .allowed_hosts = config->allowed_hosts,
                                    .allowed_host_count = config->allowed_host_count,
-                                   .no_rules = config->no_rules};
+                                   .no_rules = host_pretends(&native->host, HOST_PACKET_FILTER)};
 
     return fabric_new(&fabric);
+}
+
+static int open_cgroups(struct native *native, bool reaping, struct err *err)
+{
+    static const enum host_feature limits[CGROUP_CONTROLLERS] = {
+        [CGROUP_MEMORY] = HOST_MEMORY_LIMITS, [CGROUP_PIDS] = HOST_PROCESS_LIMITS, [CGROUP_CPU] = HOST_CPU_LIMITS};
+    const char *without[CGROUP_CONTROLLERS];
+
+    for (size_t i = 0; i < CGROUP_CONTROLLERS; i++)
+        without[i] = host_pretends(&native->host, limits[i]);
+    cgroups_open(str_of(native->owner), without, &native->cgroups);
+    for (size_t i = 0; i < CGROUP_CONTROLLERS; i++) {
+        if (native->cgroups.missing[i][0] && !reaping)
+            host_note(&native->host, limits[i], native->cgroups.missing[i]);
+    }
+    return cgroups_keep(&native->cgroups, native->run_dir, err);
+}
+
+static void note_filter(struct native *native)
+{
+    struct fabric_status status;
+
+    fabric_status(native->fabric, &status);
+    if (!status.enforced)
+        host_note(&native->host, HOST_PACKET_FILTER, status.reason);
 }
 
 static int open_parts(struct native *native, const struct workload_native_config *config, struct err *err)
@@ -487,17 +507,16 @@ static int open_parts(struct native *native, const struct workload_native_config
     int r = make_folders(native, err);
 
     if (r == 0)
-        r = cgroups_open(str_of(native->owner), &native->cgroups, err);
-    if (r == 0)
-        r = cgroups_keep(&native->cgroups, native->run_dir, err);
+        r = open_cgroups(native, config->reaping, err);
     if (r == 0)
         r = programs_load(native, err);
+    if (r == 0 && !config->reaping)
+        r = trial_run(native, err);
     if (r < 0)
         return r;
-    if (native->cgroups.missing[0])
-        log_warning("machines run without limits for %s: this host has no such cgroup controller",
-                    native->cgroups.missing);
     native->fabric = open_fabric(native, config);
+    if (!config->reaping)
+        note_filter(native);
     r = adopt_all(native, err);
     if (r == 0)
         r = watch_start(native, err);
@@ -522,7 +541,7 @@ int workload_native_new(const struct workload_native_config *config, struct work
     native->monitor_program = native->init_program = native->poll = native->wake = -1;
     native->sink = config->sink;
     native->durable = config->durable;
-    native->unmapped = config->no_user_namespaces;
+    native->host.pretended = config->pretend_missing;
     native->next_ids = (uint32_t)str_hash(config->owner); /* owners on one host start apart */
     if (!str_to_z(config->owner, native->owner, sizeof native->owner) ||
         !str_to_z(config->state_dir, native->state_dir, sizeof native->state_dir) ||

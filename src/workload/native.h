@@ -19,15 +19,12 @@ struct workload_native_config {
      * does.
      */
     bool durable;
-    /* As on a host that has no user namespaces or no mapped mounts; found out by itself when the first machine starts.
-     */
-    bool no_user_namespaces;
     enum fabric_internet internet;
     struct fabric_cidr public_pool;          /* prefix 0: a free /20 of 198.18.0.0/15 */
     const struct fabric_cidr *allowed_hosts; /* --allow-host */
     size_t allowed_host_count;
-    bool no_rules; /* as on a host that cannot filter: machines run, network_status says why they are not filtered */
-    bool reaping;  /* opened to be closed: no machine will start */
+    unsigned pretend_missing; /* for tests: features of the host, as host_parse has them */
+    bool reaping;             /* opened to be closed: no machine will start */
     struct workload_sink
         sink; /* called on threads of the driver's, also before `new` returns; it must not call the driver */
 };

@@ -49,7 +49,6 @@ static int note(struct native *native, struct machine *machine, const struct mon
     } else if (message->kind == MONITOR_EXITED) {
         note_exit(machine, message);
     } else if (message->kind == MONITOR_FAILED) {
-        machine->unmappable = message->flags & MONITOR_UNMAPPABLE;
         err_os(&machine->failure, message->number, "%.*s", (int)sizeof message->text - 1, message->text);
     }
     pthread_cond_broadcast(&native->changed);

@@ -100,6 +100,13 @@ struct workload_observed {
     bool ready, booted;
 };
 
+/* What the host lacks, that machines run without. */
+struct workload_lack {
+    const char *what;   /* "user-namespaces" */
+    const char *effect; /* "security groups are not enforced" */
+    char why[200];
+};
+
 enum workload_capability {
     WORKLOAD_OWN_ADDRESS = 1, /* the address that the spec asks for, on a real interface */
     WORKLOAD_DISK_LASTS = 2,  /* over stop and start */
@@ -148,6 +155,9 @@ struct workload_driver {
     int (*set_interface)(void *cookie, const struct workload_interface *interface, struct err *err);
     int (*remove_vpc)(void *cookie, struct str vpc_id, struct err *err); /* deleted: what is remembered of it */
     void (*network_status)(void *cookie, struct fabric_status *ret);     /* any thread; does not block */
+
+    /* Found out when the driver was opened; stays valid and the same. Any thread. */
+    const struct workload_lack *(*lacks)(void *cookie, size_t *ret_count);
 
     /* Removes what is not a workload: namespaces of VPCs, folders. remove_all: every workload too. */
     int (*close)(void *cookie, bool remove_all, struct err *err);

@@ -3,9 +3,14 @@
 import base64
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import time
+
+import pytest
+
+from haar import Server
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -51,6 +56,18 @@ def rule(protocol="tcp", port=80, cidr=None, group=None):
     """One IpPermission."""
     source = {"UserIdGroupPairs": [{"GroupId": group}]} if group else {"IpRanges": [{"CidrIp": cidr or ANYWHERE}]}
     return [{"IpProtocol": protocol, "FromPort": port, "ToPort": port} | source]
+
+
+def start_with(binary, driver, *arguments, env=None):
+    """A server whose machines this driver runs; skips where it cannot."""
+    if driver == "native" and os.getuid() != 0:
+        pytest.skip("native machines: needs root")
+    server = Server(binary, "--backend", "auto" if driver == "native" else driver, *arguments, env=env)
+    backend = json.loads(server.get("/_haar/health")[1])["backends"]["ec2"]
+    if backend != driver:
+        server.stop()
+        pytest.skip(f"{driver} machines: this host has backend {backend}")
+    return server
 
 
 class Cloud:

@@ -1,0 +1,99 @@
+/*
+ * A machine's birth, tried before any is asked for: the monitor makes the namespaces and mounts of one that never runs,
+ * over what real ones lie over. It costs three milliseconds, and what this host cannot do is known at the start.
+ */
+#include "base/fd.h"
+#include "base/mem.h"
+#include "workload/machine.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { TRIAL_IDS = 0x70000000 };
+
+static int make_disk(const char *disk, struct err *err)
+{
+    static const char *const folders[] = {"upper/usr", "upper/dev", "work", "usr-upper", "usr-work"};
+    char path[MONITOR_PATH + 16];
+    int r = tree_remove(AT_FDCWD, disk, err);
+
+    for (size_t i = 0; i < ARRAY_LEN(folders) && r == 0; i++) {
+        snprintf(path, sizeof path, "%s/%s", disk, folders[i]);
+        r = dir_make(path, 0755, err);
+    }
+    return r;
+}
+
+static void fill_config(const struct native *native, const char *disk, uint32_t id_base, struct monitor_config *config)
+{
+    *config = (struct monitor_config){
+        .version = MONITOR_VERSION, .trial = 1, .volatile_disk = !native->durable, .id_base = id_base};
+    snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->run_dir);
+    snprintf(config->disk, MONITOR_PATH, "%s", disk);
+    snprintf(config->layers[0], MONITOR_PATH, "%s/images", native->state_dir);
+    snprintf(config->usr_layers[0], MONITOR_PATH, "/usr");
+}
+
+/* Its last word. */
+static int hear(int control, bool *ret_no_user, struct err *err)
+{
+    struct monitor_message message;
+    ssize_t n;
+
+    *ret_no_user = false;
+    while ((n = recv(control, &message, sizeof message, 0)) ==
+           sizeof message) { /* what comes along is closed with it */
+        if (message.kind == MONITOR_STATE)
+            return 0;
+        if (message.kind != MONITOR_FAILED)
+            continue;
+        *ret_no_user = message.flags & MONITOR_NO_USER_NAMESPACE;
+        return err_os(err, message.number, "%.*s", (int)sizeof message.text - 1, message.text);
+    }
+    return n < 0 ? err_os(err, errno, "hear the monitor") : err_plain(err, "the monitor ended without a word");
+}
+
+static int try_once(const struct native *native, uint32_t id_base, bool *ret_no_user, struct err *err)
+{
+    struct monitor_config config;
+    char disk[MONITOR_PATH];
+    AUTO_FD control = -1;
+    pid_t pid = 0;
+    int r;
+
+    snprintf(disk, sizeof disk, "%s/trial", native->state_dir);
+    fill_config(native, disk, id_base, &config);
+    r = make_disk(disk, err);
+    if (r == 0)
+        r = machine_spawn_monitor(native, &config, &control, &pid, err);
+    if (r == 0)
+        r = hear(control, ret_no_user, err);
+    fd_close(&control); /* … which ends it */
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    tree_remove(AT_FDCWD, disk, &ERR_INIT);
+    return r;
+}
+
+int trial_run(struct native *native, struct err *err)
+{
+    const char *pretext = host_pretends(&native->host, HOST_USER_NAMESPACES);
+    bool no_user = pretext != NULL, ignored;
+    struct err why = ERR_INIT;
+    int r;
+
+    if (!pretext)
+        pretext = host_pretends(&native->host, HOST_MAPPED_MOUNTS);
+    r = pretext ? err_plain(&why, "%s", pretext) : try_once(native, TRIAL_IDS, &no_user, &why);
+    if (r == 0)
+        return 0;
+    r = try_once(native, 0, &ignored, err);
+    if (r < 0)
+        return err_wrap(err, "no machine can be born here");
+    host_note(&native->host, no_user ? HOST_USER_NAMESPACES : HOST_MAPPED_MOUNTS, why.text);
+    native->unmapped = true;
+    return 0;
+}
