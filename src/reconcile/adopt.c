@@ -86,7 +86,6 @@ static void on_observed(void *arg)
     struct adoption *adoption = arg;
     struct instances *all = adoption->all;
 
-    all->jobs--;
     if (adoption->r < 0)
         log_error("adopt: %s", adoption->err.text);
     for (size_t i = 0; adoption->r >= 0 && i < adoption->count; i++)
@@ -94,7 +93,7 @@ static void on_observed(void *arg)
     instances_begin(all);
     arena_free(&adoption->arena);
     free(adoption);
-    instances_check_idle(all);
+    queue_job_ended(&all->queue);
 }
 
 void instances_adopt(struct instances *all)
@@ -102,6 +101,6 @@ void instances_adopt(struct instances *all)
     struct adoption *adoption = mem_alloc(sizeof *adoption);
 
     adoption->all = all;
-    all->jobs++;
+    queue_job_begins(&all->queue);
     work_run(all->engine->pool, observe, on_observed, adoption);
 }

@@ -42,19 +42,9 @@ static void forget(struct machine *machine)
     free(machine);
 }
 
-static void on_idle(uv_idle_t *idle);
-
 void machine_enqueue(struct machine *machine)
 {
-    struct instances *all = machine->all;
-
-    if (machine->queued)
-        return;
-    machine->queued = true;
-    machine->next_queued = NULL;
-    *all->queue_last = machine;
-    all->queue_last = &machine->next_queued;
-    uv_idle_start(&all->idle, on_idle);
+    queue_push(&machine->all->queue, &machine->item);
 }
 
 static void log_failed_commit(const struct machine *machine, const struct err *err)
@@ -65,19 +55,19 @@ static void log_failed_commit(const struct machine *machine, const struct err *e
 /* --- without a driver ------------------------------------------------------------------------------------------- */
 
 /* All that is queued, world by world, each world's in one transaction. */
-static void settle_queue(struct instances *all, struct machine *queue)
+static void settle_all(struct instances *all, struct queue_item *items)
 {
-    while (queue) {
-        struct world *world = queue->world;
+    while (items) {
+        struct world *world = ((struct machine *)items)->world;
         struct arena arena = ARENA_INIT;
         struct tx *tx = tx_begin(all->engine->store, world, &arena, S("reconcile"));
         struct err err = ERR_INIT;
-        struct machine *next;
 
-        for (; queue && queue->world == world; queue = next) {
-            next = queue->next_queued;
-            become_what_it_asks(all->engine, tx, &arena, str_of(queue->id));
-            forget(queue);
+        while (items && ((struct machine *)items)->world == world) {
+            struct machine *machine = (struct machine *)queue_take(&items);
+
+            become_what_it_asks(all->engine, tx, &arena, str_of(machine->id));
+            forget(machine);
         }
         if (tx_commit(tx, &err) < 0)
             log_error("reconcile: %s", err.text);
@@ -167,7 +157,6 @@ static void on_job_done(void *arg)
     struct ec2_instance *instance;
     struct err err = ERR_INIT;
 
-    all->jobs--;
     machine->job = JOB_NONE;
     machine->hurried = false;
     arena_free(&machine->arena);
@@ -183,7 +172,7 @@ static void on_job_done(void *arg)
     }
     arena_free(&arena);
     machine_enqueue(machine); /* look again: something may have changed meanwhile */
-    instances_check_idle(all);
+    queue_job_ended(&all->queue);
 }
 
 static void start_job(struct machine *machine, enum job_kind job)
@@ -194,7 +183,7 @@ static void start_job(struct machine *machine, enum job_kind job)
     machine->r = 0;
     machine->err = ERR_INIT;
     machine->rest_until_us = 0;
-    machine->all->jobs++;
+    queue_job_begins(&machine->all->queue);
     work_run(machine->all->engine->pool, run_job, on_job_done, machine);
 }
 
@@ -246,7 +235,7 @@ static void start_ensure(struct machine *machine, struct tx *tx, const struct ec
                                   store_last(machine->all->engine->store), &machine->spec, &machine->err);
     machine->spec.why = why;
     if (machine->r < 0) {
-        machine->all->jobs++;
+        queue_job_begins(&machine->all->queue);
         machine->job = JOB_ENSURE;
         work_post(machine->all->engine->pool, on_job_done, machine);
         return;
@@ -348,7 +337,7 @@ static void look_at(struct machine *machine)
     const struct ec2_instance *instance;
     struct err err = ERR_INIT;
 
-    if (all->stopping || !machine->world)
+    if (all->queue.stopping || !machine->world)
         return;
     tx = tx_begin(all->engine->store, machine->world, &arena, S("reconcile"));
     instance = instance_peek(tx, str_of(machine->id));
@@ -373,27 +362,15 @@ static void look_at(struct machine *machine)
     arena_free(&arena);
 }
 
-static void on_idle(uv_idle_t *idle)
+static void look_at_all(struct queue *queue, struct queue_item *items)
 {
-    struct instances *all = idle->data;
-    struct machine *queue = all->queue_first, *next;
+    struct instances *all = queue->idle.data;
 
-    uv_idle_stop(idle);
-    if (!all->started)
-        return;
-    all->queue_first = NULL;
-    all->queue_last = &all->queue_first;
-    for (struct machine *at = queue; at; at = at->next_queued)
-        at->queued = false;
-    if (!all->backend.driver) {
-        settle_queue(all, queue);
-    } else {
-        for (; queue; queue = next) {
-            next = queue->next_queued;
-            look_at(queue);
-        }
-    }
-    instances_check_idle(all);
+    if (!all->backend.driver)
+        settle_all(all, items);
+    else
+        while (items)
+            look_at((struct machine *)queue_take(&items));
 }
 
 /* --- events ----------------------------------------------------------------------------------------------------- */
@@ -405,7 +382,7 @@ static void on_change(void *cookie, const struct change *change)
 
     if (change->kind != EC2_INSTANCE)
         return;
-    if (!all->backend.driver && all->started && (!instance || instance_settled(instance)))
+    if (!all->backend.driver && !all->queue.held && (!instance || instance_settled(instance)))
         return;
     machine_enqueue(machine_of(all, change->world, change->id));
 }
@@ -433,8 +410,8 @@ static void on_report(void *arg)
 {
     struct report *report = arg;
     struct instances *all = report->all;
-    struct machine *machine = all->started ? map_get(&all->machines, str_of(report->id))
-                                           : machine_of(all, NULL, str_of(report->id));
+    struct machine *machine = all->queue.held ? machine_of(all, NULL, str_of(report->id))
+                                              : map_get(&all->machines, str_of(report->id));
 
     if (machine) {
         switch (report->kind) {
@@ -472,11 +449,11 @@ struct instances *instances_new(struct engine *engine)
     struct instances *all = mem_alloc(sizeof *all);
 
     all->engine = engine;
-    all->queue_last = &all->queue_first;
-    uv_idle_init(engine->loop, &all->idle);
+    queue_init(&all->queue, engine->loop, look_at_all);
+    all->queue.held = true;
     uv_timer_init(engine->loop, &all->expire);
     uv_timer_init(engine->loop, &all->rest);
-    all->idle.data = all->expire.data = all->rest.data = all;
+    all->queue.idle.data = all->expire.data = all->rest.data = all;
     all->handles = 3;
     uv_unref((uv_handle_t *)&all->rest);
     store_subscribe(engine->store, on_change, all);
@@ -523,9 +500,9 @@ static void on_expire(uv_timer_t *timer)
 
 void instances_begin(struct instances *all)
 {
-    all->started = true;
+    all->queue.held = false;
     instances_enqueue_all(all);
-    uv_idle_start(&all->idle, on_idle);
+    queue_wake(&all->queue);
 }
 
 void instances_start(struct instances *all, const struct workload_backend *backend, struct str image)
@@ -540,21 +517,9 @@ void instances_start(struct instances *all, const struct workload_backend *backe
         instances_begin(all);
 }
 
-void instances_check_idle(struct instances *all)
-{
-    void (*done)(void *) = all->idle_done;
-
-    if (!done || all->jobs || (all->queue_first && !all->stopping))
-        return;
-    all->idle_done = NULL;
-    done(all->idle_arg);
-}
-
 void instances_when_idle(struct instances *all, void (*done)(void *arg), void *arg)
 {
-    all->idle_done = done;
-    all->idle_arg = arg;
-    uv_idle_start(&all->idle, on_idle); /* from the loop, after what the feed still brings */
+    queue_when_idle(&all->queue, done, arg); /* from the loop, after what the feed still brings */
 }
 
 /* Guests that take their time to end: the server does not have it. */
@@ -568,7 +533,7 @@ static void on_end_grace(uv_timer_t *timer)
 
 void instances_stop(struct instances *all, void (*done)(void *arg), void *arg)
 {
-    all->stopping = true;
+    all->queue.stopping = true;
     uv_timer_stop(&all->expire);
     uv_timer_start(&all->rest, on_end_grace, END_GRACE_MS, 500); /* again: a stop may have just begun */
     instances_when_idle(all, done, arg);
@@ -590,7 +555,7 @@ void instances_free(struct instances *all)
         free(machine);
     }
     map_free(&all->machines);
-    uv_close((uv_handle_t *)&all->idle, on_handle_closed);
+    uv_close((uv_handle_t *)&all->queue.idle, on_handle_closed);
     uv_close((uv_handle_t *)&all->expire, on_handle_closed);
     uv_close((uv_handle_t *)&all->rest, on_handle_closed);
 }

@@ -3,6 +3,7 @@
 
 #include "base/map.h"
 #include "reconcile/instances.h"
+#include "reconcile/queue.h"
 #include "services/ec2/instance.h"
 
 enum { INSTANCE_ID_SIZE = 32 };
@@ -11,11 +12,11 @@ enum job_kind { JOB_NONE, JOB_ENSURE, JOB_STOP, JOB_REBOOT, JOB_REMOVE };
 
 /* One instance that the driver has, or should have, something of; or whose record is to be looked at. */
 struct machine {
+    struct queue_item item;
     char id[INSTANCE_ID_SIZE];
     struct instances *all;
-    struct machine *next_queued;
     struct world *world;
-    bool queued, present; /* present: the driver may have something of it */
+    bool present; /* the driver may have something of it */
     enum job_kind job;
     int64_t generation; /* of the record when the machine was last asked to run; 0: never */
     int64_t reboots;    /* done, of that generation */
@@ -43,20 +44,14 @@ struct instances {
     struct workload_backend backend;
     struct str image;
     struct map machines; /* id → struct machine */
-    struct machine *queue_first, **queue_last;
-    uv_idle_t idle; /* runs while something is queued */
+    struct queue queue;  /* held until adoption is over */
     uv_timer_t expire, rest;
-    size_t jobs;
-    bool started, stopping;
-    void (*idle_done)(void *arg);
-    void *idle_arg;
     int handles; /* that are open */
 };
 
 /* Made when there is none; NULL: that id is no instance's. `world` may be NULL where it is not known yet. */
 struct machine *machine_of(struct instances *all, struct world *world, struct str id);
 void machine_enqueue(struct machine *machine); /* to be looked at */
-void instances_check_idle(struct instances *all);
 
 /* rest.c. The job has failed: the first time it is done again at once, then ever later. */
 void machine_rest(struct machine *machine, enum job_kind job);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "operation/park.h"
 #include "reconcile/network_spec.h"
+#include "reconcile/queue.h"
 #include "services/ec2/instance.h"
 
 #include <stdlib.h>
@@ -15,12 +16,12 @@ enum part_kind { PART_VPC, PART_GROUP, PART_INTERFACE };
 
 /* One thing that the driver may have to be told of. It exists while it is stale or being told. */
 struct part {
+    struct queue_item item;
     enum part_kind kind;
     char id[ID_SIZE], vpc_id[ID_SIZE]; /* vpc_id: of a group */
     struct networks *network;
-    struct part *next_queued;
     struct world *world;
-    bool queued, busy, again;        /* again: went stale while it was being told */
+    bool busy, again;                /* again: went stale while it was being told */
     uint64_t since, last, described; /* numbers of the first and last commit that is not told; what it is told as of */
 
     /* The job's. gone: the record is. */
@@ -38,30 +39,16 @@ struct networks {
     struct engine *engine;
     struct workload_backend backend;
     struct map parts; /* id → struct part */
-    struct part *queue_first, **queue_last;
-    uv_idle_t idle;
-    size_t jobs;
-    bool stopping;
-    uint64_t number;              /* of the commit that the feed is at */
-    void (*idle_done)(void *arg); /* called once there are no jobs */
-    void *idle_arg;
+    struct queue queue;
+    uint64_t number; /* of the commit that the feed is at */
 };
-
-static void on_idle(uv_idle_t *idle);
 
 static void enqueue(struct part *part)
 {
-    struct networks *network = part->network;
-
     if (part->busy)
         part->again = true;
-    if (part->queued || part->busy)
-        return;
-    part->queued = true;
-    part->next_queued = NULL;
-    *network->queue_last = part;
-    network->queue_last = &part->next_queued;
-    uv_idle_start(&network->idle, on_idle);
+    else
+        queue_push(&part->network->queue, &part->item);
 }
 
 static struct part *stale(struct networks *network, struct world *world, enum part_kind kind, struct str id,
@@ -189,29 +176,11 @@ static void tell(void *arg)
         part->r = backend->driver->set_interface(backend->cookie, &part->interface, &part->err);
 }
 
-static void check_idle(struct networks *network)
-{
-    void (*done)(void *) = network->idle_done;
-
-    if (!done || network->jobs || (network->queue_first && !network->stopping))
-        return;
-    network->idle_done = NULL;
-    done(network->idle_arg);
-}
-
-static void when_idle(struct networks *network, void (*done)(void *arg), void *arg)
-{
-    network->idle_done = done;
-    network->idle_arg = arg;
-    check_idle(network);
-}
-
 static void on_told(void *arg)
 {
     struct part *part = arg;
     struct networks *network = part->network;
 
-    network->jobs--;
     part->busy = part->adopting = false;
     arena_free(&part->arena);
     if (part->r < 0)
@@ -222,7 +191,7 @@ static void on_told(void *arg)
     else
         forget(part);
     parking_look(network->engine->parking);
-    check_idle(network);
+    queue_job_ended(&network->queue);
 }
 
 static void describe_group(struct part *part, struct tx *tx, uint64_t version)
@@ -279,7 +248,7 @@ static void look_at(struct part *part)
 {
     struct networks *network = part->network;
 
-    if (network->stopping)
+    if (network->queue.stopping)
         return;
     describe(part);
     if (part->skip) {
@@ -289,25 +258,17 @@ static void look_at(struct part *part)
     }
     part->busy = true;
     part->again = false;
-    network->jobs++;
+    queue_job_begins(&network->queue);
     work_run(network->engine->pool, tell, on_told, part);
 }
 
-static void on_idle(uv_idle_t *idle)
+static void look_at_all(struct queue *queue, struct queue_item *items)
 {
-    struct networks *network = idle->data;
-    struct part *queue = network->queue_first, *next;
+    struct networks *network = queue->idle.data;
 
-    uv_idle_stop(idle);
-    network->queue_first = NULL;
-    network->queue_last = &network->queue_first;
-    for (; queue; queue = next) {
-        next = queue->next_queued;
-        queue->queued = false;
-        look_at(queue);
-    }
+    while (items)
+        look_at((struct part *)queue_take(&items));
     parking_look(network->engine->parking); /* some had nothing to be told of */
-    check_idle(network);
 }
 
 /* Is anything that this commit changed still to be told? What is held waits for its machine, so nobody waits for it. */
@@ -331,9 +292,8 @@ struct networks *networks_new(struct engine *engine)
     struct networks *network = mem_alloc(sizeof *network);
 
     network->engine = engine;
-    network->queue_last = &network->queue_first;
-    uv_idle_init(engine->loop, &network->idle);
-    network->idle.data = network;
+    queue_init(&network->queue, engine->loop, look_at_all);
+    network->queue.idle.data = network;
     store_subscribe(engine->store, on_change, network);
     return network;
 }
@@ -367,13 +327,13 @@ void networks_start(struct networks *network, const struct workload_backend *bac
         for (struct world *world = NULL; (world = store_next_world(network->engine->store, world));)
             adopt_in(network, world);
     }
-    when_idle(network, done, arg);
+    queue_when_idle(&network->queue, done, arg);
 }
 
 void networks_stop(struct networks *network, void (*done)(void *arg), void *arg)
 {
-    network->stopping = true;
-    when_idle(network, done, arg);
+    network->queue.stopping = true;
+    queue_when_idle(&network->queue, done, arg);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -389,5 +349,5 @@ void networks_free(struct networks *network)
         free(part);
     }
     map_free(&network->parts);
-    uv_close((uv_handle_t *)&network->idle, on_closed);
+    uv_close((uv_handle_t *)&network->queue.idle, on_closed);
 }

@@ -22,7 +22,7 @@ static void wake_resting(struct instances *all)
         machine->rest_until_us = 0;
         machine_enqueue(machine);
     }
-    if (next != INT64_MAX && !all->stopping)
+    if (next != INT64_MAX && !all->queue.stopping)
         uv_timer_start(&all->rest, on_rest, (uint64_t)(next - now) / 1000 + 1, 0);
 }
 
