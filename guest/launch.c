@@ -499,15 +499,22 @@ static int own_mounts(struct monitor *m)
     return errno == EINVAL ? become_root() : -1;
 }
 
-/* A mount is 0.6 KiB of the kernel's memory, a host has dozens, and a machine would keep them all as long as it runs.
+/*
+ * A mount is 0.6 KiB of the kernel's memory, a host has dozens, and a machine would keep them all as long as it runs.
+ * Its overlays are held by descriptor: else unmounting them, which may wait for the host's disk, would be part of
+ * init's end.
  */
 void launch_leave(struct monitor *m)
 {
     if (m->home < 0)
         return;
+    m->disks[0] = open(POINT(&m->config, "root"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    m->disks[1] = open(POINT(&m->config, "root/usr"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (m->disks[0] < 0 || m->disks[1] < 0)
+        return; /* it costs memory only */
     /* The namespace's root is not ours where the server lives in a chroot. */
     if (setns(m->home, CLONE_NEWNS) < 0 || fchdir(m->home_root) < 0 || chroot(".") < 0)
-        return; /* it costs memory only */
+        return;
     close(m->home);
     close(m->home_root);
     m->home = m->home_root = -1;

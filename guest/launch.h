@@ -15,6 +15,7 @@ struct monitor {
     int pts;  /* root of the guest's devpts: terminals for exec are opened here, never by a path that the guest rules */
     int init; /* pidfd */
     int home, home_root; /* the mount namespace and root that it was started in; -1: it is there again */
+    int disks[2];        /* the root's and /usr's mounts, held: unmounting may take the host seconds */
     pid_t pid;
 };
 
