@@ -360,29 +360,33 @@ int cgroups_keep(struct cgroups *cgroups, const char *run_dir, struct err *err)
 
 enum { PERIOD_US = 100000 };
 
-static int limit_unified(const char *folder, const struct cgroup_limits *limits)
+static int limit_unified(const struct cgroups *cgroups, const char *folder, const struct cgroup_limits *limits)
 {
     const struct {
-        const char *controller, *file;
+        enum cgroup_controller controller;
+        const char *file;
         uint64_t number;
         unsigned period;
     } files[] = {
-        {"memory", "memory.max", limits->memory_bytes, 0},
-        {"memory", "memory.swap.max", 0, 0},
-        {"pids", "pids.max", limits->processes, 0},
-        {"cpu", "cpu.max", (uint64_t)limits->vcpus * PERIOD_US, PERIOD_US},
+        {CGROUP_MEMORY, "memory.max", limits->memory_bytes, 0},
+        {CGROUP_MEMORY, "memory.swap.max", 0, 0},
+        {CGROUP_PIDS, "pids.max", limits->processes, 0},
+        {CGROUP_CPU, "cpu.max", (uint64_t)limits->vcpus * PERIOD_US, PERIOD_US},
     };
     int r = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         char value[64];
-        int at = snprintf(value, sizeof value, "%llu", (unsigned long long)files[i].number);
+        int at;
+
+        if (cgroups->missing[files[i].controller][0])
+            continue;
+        at = snprintf(value, sizeof value, "%llu", (unsigned long long)files[i].number);
 
         if (files[i].period)
             snprintf(value + at, sizeof value - (size_t)at, " %u", files[i].period);
-        if (put(folder, files[i].file, value) < 0 && lists(folder, "cgroup.controllers", files[i].controller) &&
-            !str_equal(str_of(files[i].file),
-                       S("memory.swap.max"))) /* a kernel without swap accounting has no such file */
+        /* A kernel without swap accounting has no file for it. */
+        if (put(folder, files[i].file, value) < 0 && strcmp(files[i].file, "memory.swap.max") != 0)
             r = -1;
     }
     return r;
@@ -431,7 +435,7 @@ int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgro
         snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id));
         if (mkdir(folder, 0755) < 0 && errno != EEXIST)
             return err_os(err, errno, "make cgroup %s", folder);
-        if ((tree->unified ? limit_unified(folder, limits) : limit_one(tree, folder, limits)) < 0)
+        if ((tree->unified ? limit_unified(cgroups, folder, limits) : limit_one(tree, folder, limits)) < 0)
             log_warning("cgroup %s: its limit cannot be set", folder);
     }
     return 0;

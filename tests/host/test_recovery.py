@@ -54,7 +54,8 @@ def host_of(owner):
     found["tables"] = re.findall(rf"haar_{owner}", subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout)
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if owner in (process / "mountinfo").read_text() and os.readlink(process / "ns/mnt") != os.readlink("/proc/self/ns/mnt"):
+            inside = owner in (process / "mountinfo").read_text() and os.readlink(process / "ns/mnt") != os.readlink("/proc/self/ns/mnt")
+            if inside or any(f"/haar/{owner}/" in os.readlink(fd) for fd in (process / "fd").iterdir()):  # a monitor holds the console
                 found["processes"].append(f"{process.name} {(process / 'comm').read_text().strip()}")
         except OSError:
             pass
@@ -64,7 +65,7 @@ def host_of(owner):
 
 
 def nothing_left(owner):
-    until(lambda: not host_of(owner), lambda: f"left on the host: {host_of(owner)}", 5)
+    until(lambda: not host_of(owner), lambda: f"left on the host: {host_of(owner)}")
 
 
 def states_of(body):
