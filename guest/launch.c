@@ -389,8 +389,9 @@ static int inner_mount(const struct monitor_config *config)
             return fail_path("mount", at->path);
     }
     /* A root without a user namespace must not write the host's settings. */
-    if (!config->id_base && (mount("proc/sys", "proc/sys", NULL, MS_BIND, NULL) < 0 ||
-                             mount(NULL, "proc/sys", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0))
+    if (!config->id_base &&
+        (mount("proc/sys", "proc/sys", NULL, MS_BIND, NULL) < 0 ||
+         mount(NULL, "proc/sys", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0))
         return launch_fail("protect /proc/sys");
     return mask_paths();
 }
@@ -459,7 +460,7 @@ static _Noreturn void child_main(struct monitor *m, int sync)
     dup2(sync, MONITOR_CONTROL); /* init's end */
     fcntl(MONITOR_INIT, F_SETFD, FD_CLOEXEC);
     close_range(MONITOR_INIT + 1, ~0u, 0);
-    if (confine() < 0)
+    if (confine(m->config.id_base) < 0)
         report(MONITOR_CONTROL);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* last: a change of credentials clears it */
     execveat(MONITOR_INIT, "", argv, envp, AT_EMPTY_PATH);

@@ -3,10 +3,7 @@
 import pytest
 
 from haar import new_account
-from machines import cloud_of, start_with
-
-# What runs machines. Each is a parameter of the acceptance suite; docker and kubernetes become two more rows.
-DRIVERS = ["native"]
+from machines import DRIVERS, cloud_of, start_with
 
 
 @pytest.fixture(scope="module", params=DRIVERS)

@@ -12,6 +12,9 @@ import pytest
 
 from haar import Server
 
+# What runs machines. Each is a parameter of the acceptance suite; docker and kubernetes become two more rows.
+DRIVERS = ["native"]
+
 ANYWHERE = "0.0.0.0/0"
 
 # Answers each connection with a banner of ours and the caller's address. Whoever needs a server in a machine boots it.
