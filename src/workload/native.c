@@ -305,6 +305,19 @@ static int native_console(void *cookie, struct str id, size_t limit, struct buf 
     return console_read_last(path, limit, out, ret_offset, err);
 }
 
+static int native_console_open(void *cookie, struct str id, int *ret_fd, struct err *err)
+{
+    char path[MONITOR_PATH];
+
+    if (!find_locked(cookie, id)) /* an id that is no machine's names no path either */
+        return 1;
+    machine_console_path(cookie, id, path);
+    *ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (*ret_fd < 0)
+        return errno == ENOENT ? 1 : err_os(err, errno, "open %s", path);
+    return 0;
+}
+
 /* ---- the end ---- */
 
 /* All at once: each dies by itself while we wait for the first. */
@@ -397,6 +410,7 @@ static const struct workload_driver driver = {
     .remove = native_remove,
     .observe = native_observe,
     .console = native_console,
+    .console_open = native_console_open,
     .exec = native_exec,
     .set_vpc = native_set_vpc,
     .set_group = native_set_group,

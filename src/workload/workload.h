@@ -132,6 +132,12 @@ struct workload_driver {
     /* The console's last bytes, at most `limit`, appended to out. ret_offset: how many bytes the console had ever
      * written up to the end. */
     int (*console)(void *cookie, struct str id, size_t limit, struct buf *out, uint64_t *ret_offset, struct err *err);
+    /*
+     * The console to follow: a descriptor of its ring file, for console_read_from (workload/console.h). It goes on being
+     * readable after remove, which unlinks the file when all has been written. 1: there is none, not yet or not any
+     * more.
+     */
+    int (*console_open)(void *cookie, struct str id, int *ret_fd, struct err *err);
     int (*exec)(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
                 struct err *err);
 
