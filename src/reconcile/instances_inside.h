@@ -5,6 +5,8 @@
 #include "reconcile/instances.h"
 #include "services/ec2/instance.h"
 
+#include <stdatomic.h>
+
 enum { INSTANCE_ID_SIZE = 32 };
 
 enum job_kind { JOB_NONE, JOB_ENSURE, JOB_STOP, JOB_REBOOT, JOB_REMOVE };
@@ -33,7 +35,7 @@ struct machine {
     struct arena arena;
     struct workload_spec spec;
     unsigned grace_ms;
-    bool hurried; /* the loop's: the stop under way need not wait any longer */
+    bool hurried; /* the loop's: the job under way need not wait for the guest any longer */
     int r;
     struct err err;
 };
@@ -47,7 +49,9 @@ struct instances {
     uv_idle_t idle; /* runs while something is queued */
     uv_timer_t expire, rest;
     size_t jobs;
-    bool started, stopping;
+    bool started;
+    atomic_bool stopping; /* no start begins any more */
+    unsigned end_ticks;
     void (*idle_done)(void *arg);
     void *idle_arg;
     int handles; /* that are open */
