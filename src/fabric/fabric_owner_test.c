@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -107,7 +106,7 @@ static void a_dead_owner_is_removed_whole(void **state)
 {
     struct guest a = {"eni-a", "vpc-1", "sg-open", 0x0a00000a, 0, -1};
     const struct fabric_group groups[] = {group("sg-open", open_rules, 2)};
-    AUTO_BUF left = BUF_INIT;
+    AUTO_BUF left = BUF_INIT, forwarding = BUF_INIT;
     struct err err = ERR_INIT;
 
     NEEDS_ABLE();
@@ -120,7 +119,8 @@ static void a_dead_owner_is_removed_whole(void **state)
     must(fabric_remove_owner(S(OWNER), &err), &err);
     read_command("{ ip -o link; ip route; nft list ruleset; ls /run/netns; } 2>&1 | grep " OWNER, &left);
     assert_string_equal(left.p, "");
-    (void)!system("echo 0 >/proc/sys/net/ipv4/ip_forward");
+    read_command("cat /proc/sys/net/ipv4/ip_forward", &forwarding);
+    assert_string_equal(forwarding.p, "0\n");
     fd_close(&a.fd);
     open_fabric();
 }
