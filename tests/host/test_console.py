@@ -142,6 +142,23 @@ def test_several_are_followed_at_once_each_to_its_own_end(launch):
         assert len(follower.end()) == rings[i // 3].total()
 
 
+def test_one_command_follows_several_and_names_each_line(launch):
+    machines = [launch(500) for _ in range(2)]
+    process = subprocess.Popen([machines[0].server.command[0], "logs", "-f", *(m.id for m in machines)],
+                               stdout=subprocess.PIPE, env=machines[0].env())
+    for machine in machines:
+        go_on(machine)
+    time.sleep(0.5)
+    for machine in machines:
+        machine.terminate()
+    seen, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    for machine in machines:
+        own = [line for line in seen.split(b"\n") if line.startswith(machine.id.encode() + b": line-")]
+        assert lines_of(b"\n".join(own) + b"\n") == list(range(1, len(own) + 1)) and len(own) >= 500
+    assert all(line.startswith(b"i-") for line in seen.splitlines())
+
+
 def test_output_over_a_mebibyte_keeps_its_end(launch):
     machine = launch(100000)  # 2.6 MB
     ring = Ring(machine)
