@@ -316,6 +316,7 @@ static void on_workloads_closed(void *arg)
     instances_free(server->instances);
     networks_free(server->network);
     parking_free(server->engine.parking);
+    kept_free(&server->engine.kept);
     store_close(server->engine.store);
     work_pool_free(server->engine.pool);
     for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)

@@ -123,7 +123,7 @@ static int close_network(struct fabric *fabric, bool remove, struct err *err)
     struct network *network = &fabric->network;
 
     if (network->hub)
-        hub_free(network->hub, remove);
+        hub_free(network->hub, remove, network->interfaces.count > 0);
     network->hub = NULL;
     network_free(network);
     return remove ? fabric_remove_owner(str_of(network->owner), err) : 0;

@@ -2,6 +2,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "fabric/forwarding.h"
 #include "fabric/internet.h"
 #include "fabric/link.h"
 #include "fabric/namespace.h"
@@ -42,7 +43,7 @@ struct hub {
     size_t allowed_count;
     struct fabric_cidr private[INTERNET_PRIVATE]; /* as its rules have it */
     size_t private_count;
-    bool internet, forwarding_is_ours;
+    bool internet;
     char internet_reason[256];
 };
 
@@ -496,7 +497,7 @@ struct hub *hub_new(const struct fabric_config *config, int home)
     hub->allowed_count = config->allowed_host_count;
     if (config->allowed_host_count)
         memcpy(hub->allowed, config->allowed_hosts, config->allowed_host_count * sizeof *hub->allowed);
-    hub->internet = internet_decide(config->internet, hub->internet_reason, &hub->forwarding_is_ours);
+    hub->internet = internet_decide(hub->owner, config->internet, hub->internet_reason);
     if (pool_take(hub->owner, config->state_dir, config->public_pool, &hub->pool, &why) < 0) {
         log_warning("no public addresses: %s", why.text);
         hub->internet = false;
@@ -515,6 +516,7 @@ int hub_remove_owner(const char *owner, struct err *err)
     unsigned index;
 
     names(&hub, str_of(owner));
+    forwarding_release(hub.owner);
     nft_begin(&batch, NFPROTO_IPV4, hub.table);
     nft_table_delete(&batch);
     nft_send(&batch, &ERR_INIT); /* there may be none */
@@ -528,16 +530,22 @@ int hub_remove_owner(const char *owner, struct err *err)
     return 0;
 }
 
-void hub_free(struct hub *hub, bool remove)
+static void take_back(const struct hub *hub, bool remove)
 {
     struct err err = ERR_INIT;
 
-    if (remove && namespace_enter(hub->home, &err) == 0) {
-        if (hub_remove_owner(hub->owner, &err) < 0)
-            log_warning("%s", err.text);
-        if (hub->forwarding_is_ours)
-            internet_restore();
-    }
+    if (namespace_enter(hub->home, &err) < 0)
+        return;
+    if (!remove)
+        forwarding_release(hub->owner);
+    else if (hub_remove_owner(hub->owner, &err) < 0)
+        log_warning("%s", err.text);
+}
+
+void hub_free(struct hub *hub, bool remove, bool used)
+{
+    if (remove || !used)
+        take_back(hub, remove);
     fd_close(&hub->rules);
     fd_close(&hub->fd);
     free(hub->allowed);

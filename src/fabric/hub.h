@@ -27,6 +27,7 @@ int hub_unlink(struct hub *hub, struct vpc *vpc, struct err *err);
 int hub_publish(struct hub *hub, const struct vpc *vpc, uint32_t public, struct err *err);
 int hub_withdraw(struct hub *hub, const struct vpc *vpc, uint32_t public, struct err *err);
 
-/* remove: what the host got goes; the namespace itself is the caller's to remove. */
-void hub_free(struct hub *hub, bool remove);
+/* remove: what the host got goes; the namespace itself is the caller's to remove. used: there are machines behind it;
+ * for none the host need not forward. */
+void hub_free(struct hub *hub, bool remove, bool used);
 int hub_remove_owner(const char *owner, struct err *err); /* a dead one's, in the host's network namespace */

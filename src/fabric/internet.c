@@ -1,6 +1,7 @@
 #include "fabric/internet.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "fabric/forwarding.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,29 +15,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-
-#define FORWARDING "/proc/sys/net/ipv4/ip_forward"
-
-static bool forwards(void)
-{
-    AUTO_BUF text = BUF_INIT;
-
-    return file_read(AT_FDCWD, FORWARDING, &text, 16, &ERR_INIT) == 0 && text.len && text.p[0] == '1';
-}
-
-static int set_forwarding(const char *value, struct err *err)
-{
-    AUTO_FD fd = open(FORWARDING, O_WRONLY | O_CLOEXEC);
-
-    if (fd < 0 || fd_write_all(fd, value, 1) < 0)
-        return err_os(err, errno, "set " FORWARDING);
-    return 0;
-}
-
-void internet_restore(void)
-{
-    set_forwarding("0", &ERR_INIT);
-}
 
 /* ---- other rules on the host ---- */
 
@@ -118,26 +96,24 @@ static void find_block(char reason[256])
     }
 }
 
-bool internet_decide(enum fabric_internet mode, char reason[256], bool *ret_changed)
+bool internet_decide(const char *owner, enum fabric_internet mode, char reason[256])
 {
     struct err err = ERR_INIT;
 
     reason[0] = '\0';
-    *ret_changed = false;
+    if (mode == FABRIC_INTERNET_ON && forwarding_claim(owner, &err) < 0) {
+        snprintf(reason, 256, "%.250s", err.text);
+        return false;
+    }
+    if (mode != FABRIC_INTERNET_ON)
+        forwarding_release(owner); /* an earlier start's */
     if (mode == FABRIC_INTERNET_OFF) {
         snprintf(reason, 256, "--internet off");
         return false;
     }
-    if (!forwards() && mode == FABRIC_INTERNET_AUTO) {
+    if (!forwarding_is_on()) {
         snprintf(reason, 256, "the host does not forward (net.ipv4.ip_forward is 0); --internet on turns it on");
         return false;
-    }
-    if (!forwards()) {
-        if (set_forwarding("1", &err) < 0) {
-            snprintf(reason, 256, "%.250s", err.text);
-            return false;
-        }
-        *ret_changed = true;
     }
     find_block(reason);
     return true;

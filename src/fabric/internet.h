@@ -4,10 +4,9 @@
 #include "fabric/fabric.h"
 #include "fabric/nft.h"
 
-/* True: the host forwards. ret_reason: why packets do not get beyond it, empty if they do. ret_changed: forwarding was
- * off and is on now, by FABRIC_INTERNET_ON. */
-bool internet_decide(enum fabric_internet mode, char reason[256], bool *ret_changed);
-void internet_restore(void); /* forwarding off again */
+/* True: the host forwards. ret_reason: why packets do not get beyond it, empty if they do. FABRIC_INTERNET_ON claims
+ * forwarding for the owner (forwarding.h); the others let go of what an earlier start of it had claimed. */
+bool internet_decide(const char *owner, enum fabric_internet mode, char reason[256]);
 
 /* The host's own addresses and the networks that it is in, behind those that are private or of one link anywhere. */
 enum { INTERNET_PRIVATE = 64 };

@@ -1,35 +1,48 @@
 /*
  * GET …/ID/console?offset=N&follow=1: what a machine's console has written, from byte N on (as far as it is kept: the
  * last 1 MiB). Haar-Console-Offset says up to where. With follow the answer goes on as more is written, until the
- * machine is terminated or its client leaves; a client that reads slowly is waited for, and may miss what is
- * overwritten meanwhile.
+ * machine is terminated and all that it had written is sent, or until its client leaves; a client that reads slowly is
+ * waited for, and is told how much was overwritten meanwhile.
  *
- * One reader does, in turn: read (a worker asks the driver) → send → wait POLL_MS, and for the client → read …
+ * One reader does, in turn: read (on a worker, from a descriptor that outlives the machine's disk) → send → wait: for
+ * the client, and POLL_MS when there is no more → read …
  */
 #include "introspection/answer.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "services/ec2/instance.h"
+#include "workload/console.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
-enum { POLL_MS = 100, KEPT = 1024 * 1024 };
+enum {
+    POLL_MS = 100,
+    PIECE = 256 * 1024,
+    WHOLE = 1024 * 1024,
+    LAST_POLLS = 300, /* of one whose record is gone, until its disk is gone too */
+};
 
 struct console_reader {
     struct console_reader *next, **link; /* in introspection.readers */
     struct introspection *own;
     struct http_request *request; /* NULL: its client has left, or the answer has ended */
     char id[64];
-    bool follow, begun, working, full, last; /* last: the machine has ended, one more read */
-    uint64_t offset;                         /* bytes sent, or skipped */
+    bool follow, begun, working, full;
+    bool over; /* its record said so, before the read that is under way */
+    unsigned polls_over;
+    uint64_t offset; /* bytes sent, or skipped */
     uv_timer_t timer;
-    /* The worker's result. */
+    /* The worker's. */
+    int fd; /* -1: there has been no console yet */
     struct buf bytes;
-    uint64_t written;
+    struct console_piece piece;
+    bool removed; /* the machine's disk was, before this read */
     struct err err;
-    int r;
+    int r; /* 1: there is no console */
 };
 
 static void read_more(struct console_reader *reader);
@@ -38,6 +51,7 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct console_reader *reader = handle->data;
 
+    fd_close(&reader->fd);
     buf_free(&reader->bytes);
     free(reader);
 }
@@ -61,23 +75,24 @@ static void on_gone(void *arg, struct http_request *request)
     try_free(reader);
 }
 
-/* On a worker. First how much there is, then no more of it than is new. */
+/* On a worker. Whether the file had been removed is asked first: nothing is written to it from then on. */
 static void run(void *arg)
 {
     struct console_reader *reader = arg;
     const struct workload_backend *backend = &reader->own->backend;
-    struct str id = str_of(reader->id);
-    uint64_t fresh;
+    struct stat st;
 
     reader->bytes.len = 0;
-    reader->r = backend->driver->console(backend->cookie, id, 0, &reader->bytes, &reader->written, &reader->err);
-    if (reader->begun && reader->written < reader->offset)
-        reader->offset = 0; /* it has begun anew */
-    if (reader->r < 0 || reader->written <= reader->offset)
+    reader->removed = false;
+    reader->piece = (struct console_piece){reader->offset, reader->offset, 0};
+    reader->r = 0;
+    if (reader->fd < 0)
+        reader->r = backend->driver->console_open(backend->cookie, str_of(reader->id), &reader->fd, &reader->err);
+    if (reader->r != 0)
         return;
-    fresh = reader->written - reader->offset;
-    reader->r = backend->driver->console(backend->cookie, id, fresh < KEPT ? (size_t)fresh : KEPT, &reader->bytes,
-                                         &reader->written, &reader->err);
+    reader->removed = fstat(reader->fd, &st) == 0 && st.st_nlink == 0;
+    reader->r = console_read_from(reader->fd, reader->offset, reader->follow ? PIECE : WHOLE, &reader->bytes,
+                                  &reader->piece, &reader->err);
 }
 
 static void end(struct console_reader *reader)
@@ -111,7 +126,7 @@ static void answer_whole(struct console_reader *reader)
     char offset[24];
     struct http_header header = {S("Haar-Console-Offset"), {offset, 0}};
 
-    header.value.len = (size_t)snprintf(offset, sizeof offset, "%" PRIu64, reader->written);
+    header.value.len = (size_t)snprintf(offset, sizeof offset, "%" PRIu64, reader->piece.to);
     reader->request = NULL;
     http_answer(request, 200, S("application/octet-stream"), &header, 1, &reader->bytes);
     try_free(reader);
@@ -121,7 +136,10 @@ static void fail(struct console_reader *reader)
 {
     struct http_request *request = reader->request;
 
-    log_error("console of %s: %s", reader->id, reader->err.text);
+    if (reader->r > 0)
+        err_plain(&reader->err, "there is none");
+    else
+        log_error("console of %s: %s", reader->id, reader->err.text);
     if (reader->begun) {
         end(reader);
         return;
@@ -132,28 +150,51 @@ static void fail(struct console_reader *reader)
     try_free(reader);
 }
 
-static bool has_ended(struct console_reader *reader)
+static void send_lost(struct console_reader *reader, uint64_t bytes)
 {
-    int state = machine_state(reader->own, reader->request->arena, str_of(reader->id));
+    char line[128];
+    int n = snprintf(line, sizeof line, "\nhaar: %" PRIu64 " bytes were overwritten before they could be read\n",
+                     bytes);
 
-    return state < 0 || state == INSTANCE_TERMINATED;
+    http_answer_chunk(reader->request, (struct str){line, (size_t)n});
+}
+
+static void send_piece(struct console_reader *reader)
+{
+    const struct console_piece *piece = &reader->piece;
+
+    if (reader->begun && piece->from > reader->offset)
+        send_lost(reader, piece->from - reader->offset);
+    if (!reader->begun)
+        http_answer_begin(reader->request, 200, S("application/octet-stream"), NULL, 0);
+    reader->begun = true;
+    reader->offset = piece->to;
+    if (reader->bytes.len)
+        reader->full = !http_answer_chunk(reader->request, buf_str(&reader->bytes));
+}
+
+/* All that it ever wrote has been read: its disk is gone, or it never had one. */
+static bool is_complete(struct console_reader *reader)
+{
+    return reader->over && (reader->r > 0 || reader->removed || ++reader->polls_over > LAST_POLLS);
 }
 
 static void send_more(struct console_reader *reader)
 {
-    if (!reader->begun)
-        http_answer_begin(reader->request, 200, S("application/octet-stream"), NULL, 0);
-    reader->begun = true;
-    reader->offset = reader->written;
-    if (reader->bytes.len)
-        reader->full = !http_answer_chunk(reader->request, buf_str(&reader->bytes));
-    if (reader->last) {
+    bool more;
+
+    send_piece(reader);
+    more = reader->piece.to < reader->piece.total;
+    if (!more && is_complete(reader)) {
         end(reader);
         return;
     }
-    reader->last = has_ended(reader);
+    if (!more && reader->removed) { /* a machine that goes on with another disk, or is about to be over */
+        fd_close(&reader->fd);
+        reader->offset = 0;
+    }
     if (!reader->full)
-        uv_timer_start(&reader->timer, on_timer, reader->last ? 0 : POLL_MS, 0);
+        uv_timer_start(&reader->timer, on_timer, more ? 0 : POLL_MS, 0);
 }
 
 static void on_run(void *arg)
@@ -163,7 +204,7 @@ static void on_run(void *arg)
     reader->working = false;
     if (!reader->request)
         try_free(reader);
-    else if (reader->r < 0)
+    else if (reader->r < 0 || (reader->r > 0 && !reader->begun && (!reader->follow || reader->over)))
         fail(reader);
     else if (reader->follow)
         send_more(reader);
@@ -171,9 +212,20 @@ static void on_run(void *arg)
         answer_whole(reader);
 }
 
+/* In an arena of its own: it is asked ten times a second, for as long as the request lasts. */
+static bool has_ended(struct console_reader *reader)
+{
+    struct arena arena = ARENA_INIT;
+    int state = machine_state(reader->own, &arena, str_of(reader->id));
+
+    arena_free(&arena);
+    return state < 0 || state == INSTANCE_TERMINATED;
+}
+
 static void read_more(struct console_reader *reader)
 {
     reader->working = true;
+    reader->over = has_ended(reader);
     work_run(reader->own->engine->pool, run, on_run, reader);
 }
 
@@ -197,6 +249,7 @@ void on_console(void *cookie, struct http_request *request)
     str_to_z(id, reader->id, sizeof reader->id);
     reader->follow = str_equal(query_value(request, S("follow")), S("1"));
     reader->offset = (uint64_t)from;
+    reader->fd = -1;
     uv_timer_init(own->engine->loop, &reader->timer);
     reader->timer.data = reader;
     reader->next = own->readers;

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/id.h"
 #include "base/work.h"
+#include "operation/kept.h"
 #include "store/store.h"
 
 enum { CALL_LATER = 1 };
@@ -25,6 +26,7 @@ struct engine {
     struct store *store;
     struct work_pool *pool;
     struct parking *parking;
+    struct kept_texts kept;
     struct str account, region; /* where the caller names none */
     struct str backend;         /* "native", "none" …: where machines run */
     struct str backend_reason;  /* why there are none; empty if there are */

@@ -256,7 +256,7 @@ static void on_request(struct endpoint *endpoint, struct http_request *request, 
 {
     enum access_verdict verdict = access_check(endpoint->config.access, request);
 
-    kept_trim();
+    kept_trim(&endpoint->config.engine->kept);
     if (verdict != ACCESS_ALLOWED)
         answer_text(request, 403, access_text(verdict));
     else if (with_routes && on_route(endpoint, request))

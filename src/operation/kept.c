@@ -1,10 +1,10 @@
 #include "operation/kept.h"
 
 #include "aws/codec.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "ec2.h"
 #include "operation/call.h"
+#include "operation/resource.h"
 
 #include <stdlib.h>
 
@@ -16,9 +16,6 @@ struct kept {
     size_t size;
     char id[];
 };
-
-static struct map entries; /* id → struct kept; ids of all kinds differ */
-static size_t total;
 
 /* The versions of all that the view is made of: the record's own first. 0: too many to keep. */
 static size_t sources(struct call *call, uint16_t kind, const void *record, uint64_t versions[KEPT_MAX_SOURCES])
@@ -34,7 +31,7 @@ static struct str id_of(uint16_t kind, const void *record)
 
 struct str kept_find(struct call *call, uint16_t kind, const void *record)
 {
-    struct kept *kept = map_get(&entries, id_of(kind, record));
+    struct kept *kept = map_get(&call->engine->kept.by_id, id_of(kind, record));
     uint64_t versions[KEPT_MAX_SOURCES], last = store_last(call->engine->store);
 
     if (!kept || kept->versions[0] != record_version(record))
@@ -48,16 +45,17 @@ struct str kept_find(struct call *call, uint16_t kind, const void *record)
     return kept->text;
 }
 
-static void drop(struct kept *kept)
+static void drop(struct kept_texts *texts, struct kept *kept)
 {
     if (!kept)
         return;
-    total -= kept->size;
+    texts->bytes -= kept->size;
     free(kept);
 }
 
 struct str kept_add(struct call *call, uint16_t kind, const void *record, const void *view)
 {
+    struct kept_texts *texts = &call->engine->kept;
     const struct resource *row = &ec2_resources[kind];
     struct str id = id_of(kind, record);
     AUTO_BUF text = BUF_INIT;
@@ -66,7 +64,7 @@ struct str kept_add(struct call *call, uint16_t kind, const void *record, const 
 
     codec_content(row->service, &row->service->shapes[row->record], view, &text);
     size = sizeof *kept + id.len + text.len;
-    if (total + size > KEPT_LIMIT)
+    if (texts->bytes + size > KEPT_LIMIT)
         return (struct str){0};
     kept = mem_resize(NULL, size);
     kept->count = sources(call, kind, record, kept->versions);
@@ -79,17 +77,21 @@ struct str kept_add(struct call *call, uint16_t kind, const void *record, const 
     memcpy(kept->id, id.p, id.len);
     memcpy(kept->id + id.len, text.p, text.len);
     kept->text = (struct str){kept->id + id.len, text.len};
-    total += size;
-    drop(map_put(&entries, (struct str){kept->id, id.len}, kept));
+    texts->bytes += size;
+    drop(texts, map_put(&texts->by_id, (struct str){kept->id, id.len}, kept));
     return kept->text;
 }
 
-/* Full: everything goes, and what is asked for comes back. Only between requests, since answers point at the texts. */
-void kept_trim(void)
+void kept_free(struct kept_texts *texts)
 {
-    if (total < KEPT_LIMIT * 7 / 8)
-        return;
-    for (struct map_slot *at = NULL; (at = map_next(&entries, at));)
-        drop(at->value);
-    map_free(&entries);
+    for (struct map_slot *at = NULL; (at = map_next(&texts->by_id, at));)
+        drop(texts, at->value);
+    map_free(&texts->by_id);
+}
+
+/* Full: everything goes, and what is asked for comes back. Only between requests, since answers point at the texts. */
+void kept_trim(struct kept_texts *texts)
+{
+    if (texts->bytes >= KEPT_LIMIT * 7 / 8)
+        kept_free(texts);
 }

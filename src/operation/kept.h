@@ -5,13 +5,23 @@
  */
 #pragma once
 
-#include "operation/resource.h"
+#include "base/map.h"
+#include "base/str.h"
+
+struct call;
 
 enum { KEPT_MAX_SOURCES = 24, KEPT_LIMIT = 64 * 1024 * 1024 };
+
+/* The engine's. Zeroed: none yet. */
+struct kept_texts {
+    struct map by_id; /* ids of all kinds differ */
+    size_t bytes;
+};
 
 /* The kept encoding of the record's view; absent if there is none that is still right. */
 struct str kept_find(struct call *call, uint16_t kind, const void *record);
 /* Encodes and keeps the view. The text is good until control returns to the loop. Absent: too much to keep. */
 struct str kept_add(struct call *call, uint16_t kind, const void *record, const void *view);
 /* Before a request: makes room when there is little left. */
-void kept_trim(void);
+void kept_trim(struct kept_texts *texts);
+void kept_free(struct kept_texts *texts);

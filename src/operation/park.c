@@ -95,10 +95,12 @@ static void end(struct parked *parked)
 static void on_durable(void *cookie)
 {
     struct parked *parked = cookie;
+    void (*ready)(void *cookie) = parked->ready;
+    void *of = parked->cookie;
 
     parked->durable = NULL;
-    parked->ready(parked->cookie);
-    end(parked);
+    end(parked); /* first: the ids that it watches are the call's, which the answer frees */
+    ready(of);
 }
 
 /* Nothing is left to settle, or time is up: now only durability counts. */

@@ -12,7 +12,8 @@
 
 enum {
     STOP_GRACE_MS = 20000,
-    END_GRACE_MS = 2000, /* of stops under way when the server ends */
+    END_TICK_MS = 500,   /* the server ends: after one, starts under way are given up */
+    END_GRACE_TICKS = 4, /* … and after these, stops wait for no guest */
     EXPIRE_EVERY_MS = 60000,
     STEADY_US = 30 * 1000000, /* what ran that long is not failing */
     RESTARTS_MAX = 5,         /* of a running instance's machine that fail to start, one after the other */
@@ -84,6 +85,10 @@ static void run_job(void *arg)
     const struct workload_backend *backend = &machine->all->backend;
     struct str id = str_of(machine->id);
 
+    if (machine->all->queue.stopping && (machine->job == JOB_ENSURE || machine->job == JOB_REBOOT)) {
+        machine->r = err_plain(&machine->err, "the server ends");
+        return;
+    }
     switch (machine->job) {
     case JOB_ENSURE:
         machine->r = backend->driver->ensure(backend->cookie, &machine->spec, &machine->err);
@@ -113,11 +118,20 @@ static void boot_failed(struct machine *machine, struct tx *tx, struct ec2_insta
         become_failed(tx, tx_arena(tx), instance, &machine->err);
 }
 
+/* A start that the server's end cut short: the record still asks for it, and the next server of the data folder boots
+ * it. */
+static bool was_cut_short(const struct machine *machine, enum job_kind job)
+{
+    return machine->all->queue.stopping && machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT);
+}
+
 static void job_applied(struct machine *machine, struct tx *tx, struct ec2_instance *instance, enum job_kind job)
 {
     struct arena *arena = tx_arena(tx);
     enum instance_state state = instance_state_of(instance);
 
+    if (was_cut_short(machine, job))
+        return;
     if (machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT))
         boot_failed(machine, tx, instance);
     else if (machine->r < 0)
@@ -133,7 +147,9 @@ static void job_applied(struct machine *machine, struct tx *tx, struct ec2_insta
 /* What the machine is to us after its job. */
 static void note_job(struct machine *machine, enum job_kind job)
 {
-    if (machine->r < 0) {
+    if (was_cut_short(machine, job)) {
+        log_info("%s: %s", machine->id, machine->err.text);
+    } else if (machine->r < 0) {
         log_error("%s: %s", machine->id, machine->err.text);
         machine_rest(machine, job == JOB_REBOOT ? JOB_ENSURE : job);
     } else if (job == JOB_STOP || job == JOB_REMOVE) {
@@ -187,12 +203,12 @@ static void start_job(struct machine *machine, enum job_kind job)
     work_run(machine->all->engine->pool, run_job, on_job_done, machine);
 }
 
-/* The stop or reboot under way waits for a guest that it need not wait for any longer. */
+/* The job under way waits for a guest that it need not wait for any longer. */
 static void hurry(struct machine *machine)
 {
     const struct workload_backend *backend = &machine->all->backend;
 
-    if (machine->hurried || !backend->driver->hurry || (machine->job != JOB_STOP && machine->job != JOB_REBOOT))
+    if (machine->hurried || !backend->driver->hurry || machine->job == JOB_NONE || machine->job == JOB_REMOVE)
         return;
     machine->hurried = true;
     backend->driver->hurry(backend->cookie, str_of(machine->id));
@@ -522,20 +538,26 @@ void instances_when_idle(struct instances *all, void (*done)(void *arg), void *a
     queue_when_idle(&all->queue, done, arg); /* from the loop, after what the feed still brings */
 }
 
-/* Guests that take their time to end: the server does not have it. */
-static void on_end_grace(uv_timer_t *timer)
+/* Guests that take their time: the server does not have it. Told again and again: a job may have just begun. */
+static void on_end_tick(uv_timer_t *timer)
 {
     struct instances *all = timer->data;
 
-    for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));)
-        hurry(at->value);
+    all->end_ticks++;
+    for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));) {
+        struct machine *machine = at->value;
+
+        machine->hurried = false;
+        if (machine->job == JOB_ENSURE || all->end_ticks >= END_GRACE_TICKS)
+            hurry(machine);
+    }
 }
 
 void instances_stop(struct instances *all, void (*done)(void *arg), void *arg)
 {
     all->queue.stopping = true;
     uv_timer_stop(&all->expire);
-    uv_timer_start(&all->rest, on_end_grace, END_GRACE_MS, 500); /* again: a stop may have just begun */
+    uv_timer_start(&all->rest, on_end_tick, END_TICK_MS, END_TICK_MS);
     instances_when_idle(all, done, arg);
 }
 

@@ -6,6 +6,8 @@
 #include "reconcile/queue.h"
 #include "services/ec2/instance.h"
 
+#include <stdatomic.h>
+
 enum { INSTANCE_ID_SIZE = 32 };
 
 enum job_kind { JOB_NONE, JOB_ENSURE, JOB_STOP, JOB_REBOOT, JOB_REMOVE };
@@ -34,7 +36,7 @@ struct machine {
     struct arena arena;
     struct workload_spec spec;
     unsigned grace_ms;
-    bool hurried; /* the loop's: the stop under way need not wait any longer */
+    bool hurried; /* the loop's: the job under way need not wait for the guest any longer */
     int r;
     struct err err;
 };
@@ -46,6 +48,7 @@ struct instances {
     struct map machines; /* id → struct machine */
     struct queue queue;  /* held until adoption is over */
     uv_timer_t expire, rest;
+    unsigned end_ticks;
     int handles; /* that are open */
 };
 

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
@@ -19,7 +20,7 @@ struct queue {
     struct queue_item *first, **last;
     void (*look)(struct queue *queue, struct queue_item *items); /* takes all of them, by queue_take */
     bool held;                                                   /* nothing is looked at yet */
-    bool stopping;                                               /* what is queued is not waited for */
+    atomic_bool stopping; /* what is queued is not waited for; jobs may ask too */
     size_t jobs;
     void (*done)(void *arg);
     void *arg;

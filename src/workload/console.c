@@ -30,26 +30,58 @@ static bool read_range(int fd, uint64_t from, uint64_t to, struct buf *out)
     return true;
 }
 
+/* Older bytes may be overwritten while they are read: the monitor writes first and says so then. */
+enum { KEPT = MONITOR_RING - 65536 };
+
+static uint64_t oldest(uint64_t total)
+{
+    return total > KEPT ? total - KEPT : 0;
+}
+
+static void drop_at(struct buf *out, size_t at, size_t size)
+{
+    memmove(out->p + at, out->p + at + size, out->len - at - size);
+    out->len -= size;
+}
+
+int console_read_from(int fd, uint64_t from, size_t limit, struct buf *out, struct console_piece *ret, struct err *err)
+{
+    uint64_t total = 0, to, kept;
+    size_t start = out->len;
+
+    *ret = (struct console_piece){from, from, 0};
+    if (!read_head(fd, &total))
+        return 0;
+    ret->total = total;
+    if (from >= total)
+        return 0;
+    from = from < oldest(total) ? oldest(total) : from;
+    to = total - from < limit ? total : from + limit;
+    if (!read_range(fd, from, to, out))
+        return err_os(err, EIO, "read a console");
+    if (read_head(fd, &total) && oldest(total) > from) { /* what was overwritten meanwhile is not what it was */
+        kept = oldest(total) < to ? oldest(total) : to;
+        drop_at(out, start, (size_t)(kept - from));
+        from = kept;
+    }
+    *ret = (struct console_piece){from, to, total};
+    return 0;
+}
+
 int console_read_last(const char *path, size_t limit, struct buf *out, uint64_t *ret_total, struct err *err)
 {
     AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
-    uint64_t total = 0, after;
-    size_t start = out->len;
+    struct console_piece piece;
+    uint64_t total = 0;
+    int r;
 
     *ret_total = 0;
     if (fd < 0)
         return errno == ENOENT ? 0 : err_os(err, errno, "open %s", path);
-    /* Not the ring's last 64 KiB behind: bytes that the monitor may be overwriting as we read. */
-    limit = limit < MONITOR_RING - 65536 ? limit : MONITOR_RING - 65536;
-    for (int i = 0; i < 8 && read_head(fd, &total); i++) {
-        out->len = start;
-        if (!read_range(fd, total > limit ? total - limit : 0, total, out))
-            return err_os(err, EIO, "read %s", path);
-        if (read_head(fd, &after) && after - total < 65536)
-            break; /* nothing that we read has been overwritten meanwhile */
-    }
-    *ret_total = total;
-    return 0;
+    read_head(fd, &total);
+    r = console_read_from(fd, total > limit ? total - limit : 0, limit, out, &piece, err);
+    *ret_total = piece.to;
+    return r;
 }
 
 int console_append(const char *path, struct str text, struct err *err)

@@ -12,6 +12,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
@@ -22,6 +24,8 @@
 
 enum {
     BIRTH_LIMIT_S = 20, /* until the monitor reports; hosts under load are slow, not dead */
+    GIVEN_UP_MS = 20,   /* how late it may be noticed */
+    LEAVE_MS = 1000,    /* until a monitor that is to leave is killed */
     HIGH_FD = 16,       /* descriptors to pass lie above those that they become */
 };
 
@@ -217,7 +221,6 @@ int machine_new_disk(struct native *native, struct machine *machine, const struc
 /* The control socket's two ends, both above what they may become in the child. */
 static int make_control(int ends[2], struct err *err)
 {
-    struct timeval limit = {.tv_sec = BIRTH_LIMIT_S};
     int pair[2];
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -228,7 +231,6 @@ static int make_control(int ends[2], struct err *err)
     }
     if (ends[0] < 0 || ends[1] < 0)
         return err_os(err, errno, "make a socket");
-    setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     return 0;
 }
 
@@ -269,6 +271,20 @@ static int fail_as_told(const struct monitor_message *message, struct err *err)
     return err_plain(err, "%.*s", (int)sizeof message->text, message->text);
 }
 
+/* The monitor's first word, or the end of it. */
+static int await_word(const struct machine *machine, struct err *err)
+{
+    struct pollfd word = {machine->control, POLLIN, 0};
+
+    for (int waited = 0; waited < BIRTH_LIMIT_S * 1000; waited += GIVEN_UP_MS) {
+        if (machine->given_up)
+            return err_plain(err, "it was given up");
+        if (poll(&word, 1, GIVEN_UP_MS) > 0)
+            return 0;
+    }
+    return err_os(err, ETIMEDOUT, "wait for the monitor");
+}
+
 /* Waits until the child exists; its network namespace. */
 static int await_birth(struct machine *machine, struct err *err)
 {
@@ -279,10 +295,14 @@ static int await_birth(struct machine *machine, struct err *err)
     } space;
     struct iovec part = {&message, sizeof message};
     struct msghdr head = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof space};
-    ssize_t n = recvmsg(machine->control, &head, MSG_CMSG_CLOEXEC);
-    struct cmsghdr *rights = n > 0 ? CMSG_FIRSTHDR(&head) : NULL;
-    int net;
+    struct cmsghdr *rights;
+    ssize_t n;
+    int net, r = await_word(machine, err);
 
+    if (r < 0)
+        return r;
+    n = recvmsg(machine->control, &head, MSG_CMSG_CLOEXEC);
+    rights = n > 0 ? CMSG_FIRSTHDR(&head) : NULL;
     if (n < 0)
         return err_os(err, errno, "wait for the monitor");
     if (n != sizeof message)
@@ -410,10 +430,15 @@ static int start_monitor(struct native *native, struct machine *machine, struct 
     return r;
 }
 
-/* The control socket's end makes a monitor that has not heard GO take its child and leave. */
+/* The control socket's end makes a monitor that has not heard GO take its child and leave. The child of one that hangs
+ * and is killed goes with its cgroup. */
 static void abandon(struct native *native, struct machine *machine)
 {
+    struct pollfd gone = {machine->monitor, POLLIN, 0};
+
     fd_close(&machine->control);
+    if (machine->monitor >= 0 && poll(&gone, 1, LEAVE_MS) == 0)
+        pidfd_send_signal(machine->monitor, SIGKILL, NULL, 0);
     if (machine->monitor_pid)
         waitpid(machine->monitor_pid, NULL, 0);
     machine->monitor_pid = 0;

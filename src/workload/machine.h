@@ -54,7 +54,8 @@ struct machine {
     bool leaving;   /* it is being taken apart: its record changes no more */
     bool asked;     /* to end: its EXITED is not told */
     bool exited;
-    bool ended_unseen; /* while it is adopted: only to be cleaned up after */
+    atomic_bool given_up; /* its start: nobody waits for it any more */
+    bool ended_unseen;    /* while it is adopted: only to be cleaned up after */
     struct workload_exit exit;
     struct err failure; /* why it did not start */
 };

@@ -21,6 +21,7 @@
 enum {
     READY_LIMIT_MS = 20000,
     STOP_SLACK_MS = 5000, /* beyond its grace, until its monitor itself is killed */
+    HASTY_SLACK_MS = 1000 /* … of a start that was given up, and when the server ends */
 };
 
 static struct machine *find(const struct native *native, struct str id)
@@ -55,13 +56,15 @@ static int await_ready(struct native *native, struct machine *machine, struct er
     int r = 0;
 
     pthread_mutex_lock(&native->lock);
-    while (machine->state == MACHINE_STARTING && wait_until(native, until))
+    while (machine->state == MACHINE_STARTING && !machine->given_up && wait_until(native, until))
         ;
     if (machine->state == MACHINE_STOPPED && machine->failure.text[0]) {
         *err = machine->failure;
         r = err_wrap(err, "start %s", machine->id);
     } else if (machine->state == MACHINE_STOPPED && !machine->was_ready) {
         r = err_plain(err, "start %s: its init ended before it had reported", machine->id);
+    } else if (machine->state == MACHINE_STARTING && machine->given_up) {
+        r = err_plain(err, "start %s: it was given up before its init had reported", machine->id);
     } else if (machine->state == MACHINE_STARTING) {
         r = err_plain(err, "start %s: its init has not reported in %d ms", machine->id, READY_LIMIT_MS);
     }
@@ -87,7 +90,7 @@ static int start(struct native *native, struct machine *machine, struct err *err
     pthread_mutex_lock(&native->lock);
     machine->state = MACHINE_STARTING;
     machine->failure = ERR_INIT;
-    machine->leaving = false;
+    machine->given_up = machine->leaving = false;
     machine->ready = machine->was_ready = machine->booted = machine->asked = machine->exited = false;
     pthread_mutex_unlock(&native->lock);
     native->sink.event(native->sink.cookie,
@@ -171,6 +174,7 @@ static bool await_stopped(struct native *native, struct machine *machine, int64_
 
 static int stop_machine(struct native *native, struct machine *machine, unsigned grace_ms, struct err *err)
 {
+    int64_t slack_ms = machine->given_up || native->closing ? HASTY_SLACK_MS : STOP_SLACK_MS;
     bool stopped;
 
     pthread_mutex_lock(&native->lock);
@@ -180,7 +184,7 @@ static int stop_machine(struct native *native, struct machine *machine, unsigned
     }
     machine->asked = true;
     machine_say(machine, MONITOR_STOP, (int)(grace_ms > INT32_MAX ? INT32_MAX : grace_ms), -1, &ERR_INIT);
-    stopped = await_stopped(native, machine, (int64_t)grace_ms + STOP_SLACK_MS);
+    stopped = await_stopped(native, machine, grace_ms + slack_ms);
     if (!stopped && machine->monitor >= 0) { /* a monitor that does not answer: its init dies with it */
         pidfd_send_signal(machine->monitor, SIGKILL, NULL, 0);
         stopped = await_stopped(native, machine, STOP_SLACK_MS);
@@ -215,6 +219,10 @@ static void native_hurry(void *cookie, struct str id)
     machine = find(native, id);
     if (machine && machine->state == MACHINE_RUNNING && machine->asked)
         machine_say(machine, MONITOR_STOP, 0, -1, &ERR_INIT);
+    if (machine && machine->state == MACHINE_STARTING) {
+        machine->given_up = true;
+        pthread_cond_broadcast(&native->changed);
+    }
     pthread_mutex_unlock(&native->lock);
 }
 
@@ -297,6 +305,19 @@ static const struct workload_lack *native_lacks(void *cookie, size_t *ret_count)
 
     *ret_count = native->host.count;
     return native->host.lacks;
+}
+
+static int native_console_open(void *cookie, struct str id, int *ret_fd, struct err *err)
+{
+    char path[MONITOR_PATH];
+
+    if (!find_locked(cookie, id)) /* an id that is no machine's names no path either */
+        return 1;
+    machine_console_path(cookie, id, path);
+    *ret_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (*ret_fd < 0)
+        return errno == ENOENT ? 1 : err_os(err, errno, "open %s", path);
+    return 0;
 }
 
 /* ---- the end ---- */
@@ -391,6 +412,7 @@ static const struct workload_driver driver = {
     .remove = native_remove,
     .observe = native_observe,
     .console = native_console,
+    .console_open = native_console_open,
     .exec = native_exec,
     .set_vpc = native_set_vpc,
     .set_group = native_set_group,

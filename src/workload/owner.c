@@ -1,6 +1,7 @@
 #include "workload/owner.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "workload/home.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -66,26 +67,59 @@ static int id_of_folder(struct str data, char id[OWNER_ID_SIZE], struct err *err
 
 enum { LOCK_TRIES = 25, LOCK_PAUSE_US = 20000 };
 
-/* Positive: somebody holds it. */
+/* Whether `path` still names what is open: another server may have taken it away before it was ours. */
+static bool is_named(int fd, const char *path)
+{
+    struct stat held, named;
+
+    return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_dev == named.st_dev &&
+           held.st_ino == named.st_ino;
+}
+
+static void unlock(struct owner *owner)
+{
+    fd_close(&owner->hold);
+    fd_close(&owner->lock);
+}
+
+/* The lock in the run folder says that the owner lives; the one on the state folder says so to whom has another /run
+ * and the same /var/lib. Positive: somebody holds one, or takes them away. */
 static int lock(struct owner *owner, int flags, struct err *err)
 {
     char path[OWNER_PATH + 8];
-    struct stat held, named;
+    bool ours;
 
     snprintf(path, sizeof path, "%s/lock", owner->run);
     owner->lock = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
     if (owner->lock < 0)
-        return err_os(err, errno, "open %s", path);
-    if (flock(owner->lock, LOCK_EX | LOCK_NB) < 0) {
-        fd_close(&owner->lock);
-        return 1;
+        return errno == ENOENT ? 1 : err_os(err, errno, "open %s", path);
+    owner->hold = open(owner->state, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    ours = flock(owner->lock, LOCK_EX | LOCK_NB) == 0 && is_named(owner->lock, path);
+    if (ours && owner->hold >= 0)
+        ours = flock(owner->hold, LOCK_EX | LOCK_NB) == 0 && is_named(owner->hold, owner->state);
+    if (ours)
+        return 0;
+    unlock(owner);
+    return 1;
+}
+
+/* A server that has just been killed may hold it a moment longer, by a child that had not yet become its program; one
+ * that removes what dead servers left may take an empty folder away under us. */
+static int lock_patiently(struct owner *owner, struct err *err)
+{
+    int r;
+
+    for (int tries = 0;; tries++) {
+        r = dir_make(owner->run, 0711, err);
+        if (r == 0)
+            r = dir_make(owner->state, 0711, err);
+        if (r == 0)
+            r = lock(owner, O_CREAT, err);
+        if (r <= 0 || tries == LOCK_TRIES)
+            break;
+        usleep(LOCK_PAUSE_US);
     }
-    /* Another server may have reaped the folder between the two steps. */
-    if (fstat(owner->lock, &held) < 0 || stat(path, &named) < 0 || held.st_ino != named.st_ino) {
-        fd_close(&owner->lock);
-        return 1;
-    }
-    return 0;
+    return r > 0 ? err_plain(err, "another haar serves this data folder (it holds %s/lock)", owner->run) : r;
 }
 
 /*
@@ -94,21 +128,14 @@ static int lock(struct owner *owner, int flags, struct err *err)
  */
 static int check_copy(const struct owner *owner, struct str data, struct err *err)
 {
-    AUTO_BUF text = BUF_INIT, id = BUF_INIT;
-    char path[512];
-    struct str original;
+    AUTO_BUF original = BUF_INIT;
 
-    if (!data.p || fd_read_to_end(owner->lock, &text, 4096) < 0)
-        return 0;
-    original = buf_str(&text);
-    if (!original.len || str_equal(original, data) ||
-        snprintf(path, sizeof path, STR_FMT "/owner", STR_ARG(original)) >= (int)sizeof path ||
-        file_read(AT_FDCWD, path, &id, 256, &ERR_INIT) < 0 || !str_equal(str_trim(buf_str(&id)), str_of(owner->id)))
+    if (!data.p || !home_is_copy(owner->state, owner->id, data, &original))
         return 0;
     return err_plain(err,
                      STR_FMT " is a copy of " STR_FMT ", whose machines it would take over; remove " STR_FMT
                              "/owner for a server of its own, with the records and without the disks",
-                     STR_ARG(data), STR_ARG(original), STR_ARG(data));
+                     STR_ARG(data), STR_ARG(buf_str(&original)), STR_ARG(data));
 }
 
 static int write_token(const struct owner *owner, struct err *err)
@@ -126,32 +153,34 @@ static int write_token(const struct owner *owner, struct err *err)
     return file_write_atomic(AT_FDCWD, path, str_of(text), 0600, err);
 }
 
+/* For people who look; what a later server goes by is home.h's. */
+static int note_folder(const struct owner *owner, struct str data, struct err *err)
+{
+    if (lseek(owner->lock, 0, SEEK_SET) < 0 || ftruncate(owner->lock, 0) < 0 ||
+        fd_write_all(owner->lock, data.p ? data.p : "", data.len) < 0)
+        return err_os(err, errno, "write %s/lock", owner->run);
+    return 0;
+}
+
 int owner_take(struct str data, struct owner *ret_owner, struct err *err)
 {
-    struct owner owner = {.lock = -1};
+    struct owner owner = {.lock = -1, .hold = -1};
     int r = data.p ? id_of_folder(data, owner.id, err) : new_id(owner.id, err);
 
     if (r < 0)
         return r;
     set_paths(&owner);
-    r = dir_make(owner.run, 0711, err);
-    /* A server that has just been killed may hold it a moment longer, by a child that had not yet become its program.
-     */
-    for (int tries = 0; r == 0 && (r = lock(&owner, O_CREAT, err)) > 0 && tries < LOCK_TRIES; tries++, r = 0)
-        usleep(LOCK_PAUSE_US);
-    if (r > 0)
-        return err_plain(err, "another haar serves this data folder (it holds %s/lock)", owner.run);
+    r = lock_patiently(&owner, err);
     if (r == 0)
         r = check_copy(&owner, data, err);
-    if (r == 0 && (lseek(owner.lock, 0, SEEK_SET) < 0 || ftruncate(owner.lock, 0) < 0 ||
-                   fd_write_all(owner.lock, data.p ? data.p : "", data.len) < 0))
-        r = err_os(err, errno, "write %s/lock", owner.run);
+    if (r == 0)
+        r = note_folder(&owner, data, err);
+    if (r == 0)
+        r = home_write(owner.state, data, err);
     if (r == 0)
         r = write_token(&owner, err);
-    if (r == 0)
-        r = dir_make(owner.state, 0711, err);
     if (r < 0) {
-        fd_close(&owner.lock);
+        unlock(&owner);
         return r;
     }
     *ret_owner = owner;
@@ -168,39 +197,60 @@ void owner_release(struct owner *owner, bool gone)
         rmdir(RUN);
         rmdir(STATE);
     }
-    fd_close(&owner->lock);
+    unlock(owner);
 }
 
-static bool has_data_folder(const struct owner *owner)
+/* ---- the dead ---- */
+
+/* Its start had not got as far as to say whose it is, nor to make anything. */
+static bool had_not_begun(const struct owner *owner)
 {
-    AUTO_BUF text = BUF_INIT;
+    struct stat st;
 
-    return fd_read_to_end(owner->lock, &text, 4096) < 0 || text.len > 0;
+    return fstat(owner->lock, &st) == 0 && st.st_size == 0 && (rmdir(owner->state) == 0 || errno == ENOENT);
 }
 
+/* Nobody can come back for what it left. */
+static bool is_abandoned(const struct owner *owner)
+{
+    enum home_state home = home_look(owner->state, owner->id);
+
+    return home == HOME_NONE || home == HOME_GONE;
+}
+
+static void reap_locked(struct owner *owner, int (*reap)(const struct owner *dead, struct err *err))
+{
+    struct err err = ERR_INIT;
+    bool gone = is_abandoned(owner);
+
+    if (gone) {
+        log_info("removing what a dead server left (owner %s)", owner->id);
+        if (reap(owner, &err) < 0)
+            log_warning("what owner %s left: %s", owner->id, err.text);
+    }
+    owner_release(owner, gone || had_not_begun(owner));
+}
+
+/* After a reboot of the host there is no run folder: one is made for the lock, where there is something to do. */
 static void reap_one(const char *id, int (*reap)(const struct owner *dead, struct err *err))
 {
-    struct owner owner = {.lock = -1};
+    struct owner owner = {.lock = -1, .hold = -1};
     struct err err = ERR_INIT;
+    bool bare;
 
     if (!str_to_z(str_of(id), owner.id, sizeof owner.id))
         return;
     set_paths(&owner);
-    if (lock(&owner, 0, &err) != 0)
+    bare = access(owner.run, F_OK) < 0 && errno == ENOENT;
+    if (bare && (!is_abandoned(&owner) || dir_make(owner.run, 0711, &err) < 0))
         return;
-    if (has_data_folder(&owner)) {
-        owner_release(&owner, false);
-        return;
-    }
-    log_info("removing what a dead server left (owner %s)", owner.id);
-    if (reap(&owner, &err) < 0)
-        log_warning("what owner %s left: %s", owner.id, err.text);
-    owner_release(&owner, true);
+    if (lock(&owner, bare ? O_CREAT : 0, &err) == 0)
+        reap_locked(&owner, reap);
 }
 
-void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err))
+static void reap_in(const char *folder, int (*reap)(const struct owner *dead, struct err *err))
 {
-    DIR *dir = opendir(RUN);
+    DIR *dir = opendir(folder);
 
     if (!dir)
         return;
@@ -209,4 +259,10 @@ void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err))
             reap_one(entry->d_name, reap);
     }
     closedir(dir);
+}
+
+void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err))
+{
+    reap_in(RUN, reap);
+    reap_in(STATE, reap);
 }

@@ -12,7 +12,8 @@ struct owner {
     char id[OWNER_ID_SIZE];
     char run[OWNER_PATH];   /* /run/haar/<id> */
     char state[OWNER_PATH]; /* /var/lib/haar/<id> */
-    int lock;
+    int lock;               /* on run/lock */
+    int hold;               /* on the state folder */
 };
 
 /*
@@ -27,6 +28,8 @@ void owner_release(struct owner *owner, bool gone);
 
 /*
  * Calls `reap` for each owner on this host that is dead (its lock is free) and has no data folder to come back to, with
- * its lock held, then removes its folders. What fails is logged.
+ * its lock held, then removes its folders. That is also what a data folder's owner left when the folder has been
+ * deleted, but not when it is elsewhere, or when nobody can say (home.h). Owners are found in both folders: after a
+ * reboot of the host only disks are left. What fails is logged.
  */
 void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err));

@@ -7,12 +7,13 @@
 #include "workload/machine.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TRIAL_IDS = 0x70000000 };
+enum { TRIAL_IDS = 0x70000000, TRIAL_LIMIT_S = 20 };
 
 static int make_disk(const char *disk, struct err *err)
 {
@@ -40,10 +41,12 @@ static void fill_config(const struct native *native, const char *disk, uint32_t 
 /* Its last word. */
 static int hear(int control, bool *ret_no_user, struct err *err)
 {
+    struct timeval limit = {.tv_sec = TRIAL_LIMIT_S};
     struct monitor_message message;
     ssize_t n;
 
     *ret_no_user = false;
+    setsockopt(control, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     while ((n = recv(control, &message, sizeof message, 0)) ==
            sizeof message) { /* what comes along is closed with it */
         if (message.kind == MONITOR_STATE)
@@ -71,9 +74,11 @@ static int try_once(const struct native *native, uint32_t id_base, bool *ret_no_
         r = machine_spawn_monitor(native, &config, &control, &pid, err);
     if (r == 0)
         r = hear(control, ret_no_user, err);
-    fd_close(&control); /* … which ends it */
-    if (pid > 0)
+    fd_close(&control);
+    if (pid > 0) {
+        kill(pid, SIGKILL); /* ours to wait for: nobody else can have its number */
         waitpid(pid, NULL, 0);
+    }
     tree_remove(AT_FDCWD, disk, &ERR_INIT);
     return r;
 }

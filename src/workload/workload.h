@@ -130,8 +130,8 @@ struct workload_driver {
     int (*stop)(void *cookie, struct str id, unsigned grace_ms, struct err *err);
     /* Ends and starts again on the same disk; READY and BOOTED come anew. */
     int (*reboot)(void *cookie, struct str id, unsigned grace_ms, struct err *err);
-    /* The stop or reboot of it that is under way waits no longer for the guest. Beside them, on any thread; does not
-     * block. */
+    /* What is under way of it waits no longer for the guest: a stop or reboot kills, an ensure fails. Beside them, on
+     * any thread; does not block. */
     void (*hurry)(void *cookie, struct str id);
     int (*remove)(void *cookie, struct str id, struct err *err); /* all of it, disk too */
     int (*observe)(void *cookie, struct arena *arena, struct workload_observed **ret, size_t *ret_count,
@@ -139,6 +139,12 @@ struct workload_driver {
     /* The console's last bytes, at most `limit`, appended to out. ret_offset: how many bytes the console had ever
      * written up to the end. */
     int (*console)(void *cookie, struct str id, size_t limit, struct buf *out, uint64_t *ret_offset, struct err *err);
+    /*
+     * The console to follow: a descriptor of its ring file, for console_read_from (workload/console.h). It goes on
+     * being readable after remove, which unlinks the file when all has been written. 1: there is none, not yet or not
+     * any more.
+     */
+    int (*console_open)(void *cookie, struct str id, int *ret_fd, struct err *err);
     int (*exec)(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
                 struct err *err);
 

@@ -428,6 +428,21 @@ def test_a_copied_data_folder_is_refused_and_harms_nobody(start, tmp_path, binar
     assert stat_of(machine.init()) == init
 
 
+def test_what_a_dead_server_had_goes_once_its_data_folder_is_deleted_and_no_sooner(start, tmp_path):
+    server = start()
+    machine, owner = a_machine(server), owner_of(server)
+    init = machine.init()
+    server.kill()
+    (tmp_path / "data").rename(tmp_path / "moved")
+    start(data=None).stop()
+    assert stat_of(init) and machine.disk().exists()  # somebody may come back for it
+    shutil.rmtree(tmp_path / "moved")
+    start(data=None)
+    until(lambda: not machine.disk().exists(), "its disk is removed")
+    assert stat_of(init) is None
+    nothing_left(owner)
+
+
 def test_two_servers_on_one_host_do_not_touch_each_other(start):
     one, two, three = start(), start(data="other"), start(data=None)
     machines = [a_machine(server) for server in (one, two, three)]

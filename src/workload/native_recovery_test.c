@@ -1,0 +1,112 @@
+/* Machines and servers that end without each other. */
+#include "workload/native_fixture.h"
+#include "base/arena.h"
+#include "workload/native.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void a_later_server_adopts_what_runs(void **state)
+{
+    AUTO_ARENA arena = ARENA_INIT;
+    struct workload_observed *observed;
+    struct err err = ERR_INIT;
+    size_t count;
+    int exited;
+
+    NEEDS_MACHINES();
+    must_boot((struct machine_wish){.id = "i-adopt", .host = 60});
+    AWAIT("i-adopt", booted, 1);
+    assert_output("i-adopt", "setsid sleep 1000 >/dev/null 2>&1 & echo $! > /run/pid", "");
+    assert_int_equal(backend.driver->close(backend.cookie, false, &err), 0);
+    backend = open_backend();
+    assert_int_equal(backend.driver->observe(backend.cookie, &arena, &observed, &count, &err), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(observed[0].state, WORKLOAD_RUNNING);
+    assert_true(observed[0].ready && observed[0].booted);
+    assert_output("i-adopt", "kill -0 $(cat /run/pid) && echo alive", "alive\n");
+    must_boot((struct machine_wish){.id = "i-adopt", .host = 60});
+    assert_int_equal(seen_of(S("i-adopt"))->ready, 1);
+    assert_int_equal(backend.driver->reboot(backend.cookie, S("i-adopt"), 1000, &err), 0);
+    AWAIT("i-adopt", booted, 2);
+    exited = seen_of(S("i-adopt"))->exited;
+    assert_int_equal(exited, 0);
+    must_remove("i-adopt");
+}
+
+static void an_end_that_no_server_saw_is_told_to_the_next(void **state)
+{
+    struct err err = ERR_INIT;
+
+    NEEDS_MACHINES();
+    must_boot((struct machine_wish){.id = "i-unseen", .host = 61, .user_data = "#!/bin/sh\n(sleep 0.3; poweroff) &\n"});
+    AWAIT("i-unseen", booted, 1);
+    assert_int_equal(backend.driver->close(backend.cookie, false, &err), 0);
+    usleep(700000);
+    backend = open_backend();
+    AWAIT("i-unseen", exited, 1);
+    assert_true(seen_of(S("i-unseen"))->exit.power_off);
+    must_remove("i-unseen");
+}
+
+static void a_dead_owners_machines_are_reaped(void **state)
+{
+    struct owner alive = owner;
+    struct workload_backend backend_of_alive = backend;
+    struct err err = ERR_INIT;
+    char dead_run[OWNER_PATH], dead_state[OWNER_PATH];
+
+    NEEDS_MACHINES();
+    assert_int_equal(owner_take((struct str){0}, &owner, &err), 0);
+    backend = open_backend();
+    must_boot((struct machine_wish){.id = "i-orphan", .host = 64});
+    assert_int_equal(backend.driver->close(backend.cookie, false, &err), 0);
+    memcpy(dead_run, owner.run, sizeof dead_run);
+    memcpy(dead_state, owner.state, sizeof dead_state);
+    owner_release(&owner, false);
+    owner = alive;
+    backend = backend_of_alive;
+    owner_reap_dead(workload_native_reap);
+    assert_int_equal(access(dead_run, F_OK), -1);
+    assert_int_equal(access(dead_state, F_OK), -1);
+    assert_int_equal(access(owner.run, F_OK), 0);
+}
+
+static void a_monitor_killed_by_hand_takes_its_machine_along(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct census before;
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    int fd;
+
+    NEEDS_MACHINES();
+    before = take_census();
+    must_boot((struct machine_wish){.id = "i-mon", .host = 65});
+    AWAIT("i-mon", booted, 1);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/m/i-mon/sock", owner.run);
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size), 0);
+    assert_int_equal(kill(peer.pid, SIGKILL), 0); /* connected: it is this monitor */
+    close(fd);
+    AWAIT("i-mon", exited, 1);
+    assert_int_equal(WTERMSIG(seen_of(S("i-mon"))->exit.status), SIGKILL);
+    must_remove("i-mon");
+    assert_same_census(before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_later_server_adopts_what_runs),
+        cmocka_unit_test(an_end_that_no_server_saw_is_told_to_the_next),
+        cmocka_unit_test(a_dead_owners_machines_are_reaped),
+        cmocka_unit_test(a_monitor_killed_by_hand_takes_its_machine_along),
+    };
+
+    return cmocka_run_group_tests(tests, open_world, close_world);
+}
