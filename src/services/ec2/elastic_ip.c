@@ -246,3 +246,15 @@ int ec2_describe_addresses(struct call *call, const struct ec2_describe_addresse
     by_id.allocation_ids.count = count;
     return resource_select(call, EC2_ADDRESS, &by_id, (struct any_list *)&out->addresses, &next, err);
 }
+
+/* For DescribeAddressesAttribute: the name that an address has in reverse DNS. None is ever given one yet. */
+bool address_attribute_source(struct call *call, uint64_t *position, struct ec2_address_attribute *view)
+{
+    const struct ec2_address *address = address_next(call->tx, position);
+
+    if (!address)
+        return false;
+    view->allocation_id = address->allocation_id;
+    view->public_ip = address->public_ip;
+    return true;
+}
