@@ -182,6 +182,23 @@ def test_a_route_is_replaced(ec2, table, gateway, fails):
     ec2.replace_route(RouteTableId=table, DestinationCidrBlock="192.168.0.0/16", GatewayId=gateway)
 
 
+def test_a_route_that_leads_nowhere_is_replaced_by_one_that_leads_on(ec2, vpc, table, gateway):
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=gateway)
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    other = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=other, VpcId=vpc)
+    assert routes(ec2, table)[ANYWHERE]["State"] == "blackhole"
+    ec2.replace_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=other)
+    assert routes(ec2, table)[ANYWHERE] == {"DestinationCidrBlock": ANYWHERE, "GatewayId": other, "Origin": "CreateRoute", "State": "active"}
+
+
+def test_subnets_are_found_by_the_other_names_of_their_filters(ec2):
+    found = lambda name, value: ec2.describe_subnets(Filters=[{"Name": name, "Values": [value]}])["Subnets"]
+    [one] = found("availabilityZone", "us-east-1b")
+    assert found("cidrBlock", one["CidrBlock"]) == found("availabilityZoneId", one["AvailabilityZoneId"]) == [one]
+    assert one in found("defaultForAz", "true") and not found("defaultForAz", "false")
+
+
 def test_associations(ec2, vpc, subnet, table, fails):
     association = ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
     assert association["AssociationState"] == {"State": "associated"}
@@ -242,3 +259,31 @@ def test_addresses_that_are_refused(ec2, launch, address, subnet, fails):
     fails("InvalidAddress.NotFound", ec2.describe_addresses, PublicIps=["192.0.2.77"])
     ident = launch(SubnetId=subnet)[0]["InstanceId"]
     fails("Gateway.NotAttached", ec2.associate_address, AllocationId=address["AllocationId"], InstanceId=ident)
+
+
+def public_ip(ec2, ident):
+    return ec2.describe_instances(InstanceIds=[ident])["Reservations"][0]["Instances"][0].get("PublicIpAddress")
+
+
+def test_who_gives_an_elastic_ip_away_receives_a_new_public_address(ec2, launch, address):
+    one, two = (i["InstanceId"] for i in launch(2))
+    given = public_ip(ec2, one)
+    ec2.associate_address(InstanceId=one, AllocationId=address["AllocationId"])
+    assert public_ip(ec2, one) == address["PublicIp"]
+    ec2.associate_address(InstanceId=two, AllocationId=address["AllocationId"])
+    assert public_ip(ec2, one) not in (None, given, address["PublicIp"]), "it moved on"
+    ec2.disassociate_address(PublicIp=address["PublicIp"])
+    assert public_ip(ec2, two) not in (None, address["PublicIp"])
+
+
+def test_who_was_given_no_public_address_has_none_after_an_elastic_ip(ec2, launch, address):
+    [made] = launch(NetworkInterfaces=[{"DeviceIndex": 0, "AssociatePublicIpAddress": False}])
+    ec2.associate_address(InstanceId=made["InstanceId"], AllocationId=address["AllocationId"])
+    ec2.disassociate_address(PublicIp=address["PublicIp"])
+    assert public_ip(ec2, made["InstanceId"]) is None
+
+
+def test_attributes_of_addresses(ec2, address, fails):
+    asked = ec2.describe_addresses_attribute(AllocationIds=[address["AllocationId"]], Attribute="domain-name")["Addresses"]
+    assert asked == [{"PublicIp": address["PublicIp"], "AllocationId": address["AllocationId"]}], "no name in reverse DNS"
+    fails("InvalidAllocationID.NotFound", ec2.describe_addresses_attribute, AllocationIds=["eipalloc-" + NOBODY])

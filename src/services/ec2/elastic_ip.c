@@ -165,6 +165,7 @@ int ec2_associate_address(struct call *call, const struct ec2_associate_address_
     const struct ec2_network_interface_private_ip_address *private = NULL;
     struct ec2_network_interface *eni;
     struct ec2_address *address;
+    struct str before;
     int r = edit_address(call, in->allocation_id, in->public_ip, &address, err);
 
     if (r == 0)
@@ -182,9 +183,11 @@ int ec2_associate_address(struct call *call, const struct ec2_associate_address_
     r = clear_private(call, in, eni, private, err);
     if (r < 0)
         return r;
+    before = address->instance_id;
     if (address->association_id.p)
         take_off(call, address);
     put_on(call, address, eni, private);
+    public_address_return(call, before);
     out->association_id = address->association_id;
     return 0;
 }
@@ -194,6 +197,7 @@ int ec2_disassociate_address(struct call *call, const struct ec2_disassociate_ad
 {
     const struct ec2_address *const *found;
     struct ec2_address *address;
+    struct str before;
     int r;
 
     if (in->association_id.p) {
@@ -207,7 +211,9 @@ int ec2_disassociate_address(struct call *call, const struct ec2_disassociate_ad
         if (r < 0)
             return r;
     }
+    before = address->instance_id;
     take_off(call, address);
+    public_address_return(call, before); /* "it receives a new public IP address" */
     return 0;
 }
 

@@ -172,6 +172,15 @@ bool public_address_on_start(struct engine *engine, struct tx *tx, struct arena 
     return true;
 }
 
+void public_address_return(struct call *call, struct str instance_id)
+{
+    const struct ec2_instance *instance = instance_id.p ? instance_peek(call->tx, instance_id) : NULL;
+
+    if (instance &&
+        (instance_state_of(instance) == INSTANCE_RUNNING || instance_state_of(instance) == INSTANCE_PENDING))
+        public_address_on_start(call->engine, call->tx, call->arena, instance_id);
+}
+
 void public_address_on_stop(struct tx *tx, struct arena *arena, struct str instance_id)
 {
     const struct ec2_network_interface *const *found;

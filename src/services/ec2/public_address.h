@@ -24,5 +24,7 @@ void elastic_ip_forget(struct ec2_address *address);
 /* An instance starts: its primary interface gets an address if it was launched to have one and has none. True when it
  * did. */
 bool public_address_on_start(struct engine *engine, struct tx *tx, struct arena *arena, struct str instance_id);
+/* A running instance whose Elastic IP was taken away, or that shall have an address from now on: likewise. */
+void public_address_return(struct call *call, struct str instance_id);
 /* It has stopped: what it was given at its start is free again; Elastic IPs stay. */
 void public_address_on_stop(struct tx *tx, struct arena *arena, struct str instance_id);

@@ -208,6 +208,7 @@ int ec2_replace_route(struct call *call, const struct ec2_replace_route_request 
                        "There is no route defined for '" STR_FMT "' in the route table. Use CreateRoute instead.",
                        STR_ARG(cidr));
     route->gateway_id = target.gateway_id;
+    route->state = S("active");
     return 0;
 }
 
