@@ -152,6 +152,7 @@ def test_routes(ec2, vpc, gateway, table, fails):
     assert ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=gateway)["Return"] is True
     assert routes(ec2, table)[ANYWHERE] == {"DestinationCidrBlock": ANYWHERE, "GatewayId": gateway, "Origin": "CreateRoute", "State": "active"}
     fails("RouteAlreadyExists", ec2.create_route, RouteTableId=table, DestinationCidrBlock="10.0.0.0/16", GatewayId=gateway)
+    fails("InvalidParameterValue", ec2.create_route, RouteTableId=table, DestinationCidrBlock="10.0.1.0/24", GatewayId=gateway)
     ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     assert routes(ec2, table)[ANYWHERE]["State"] == "blackhole"
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
@@ -244,7 +245,6 @@ def test_an_address_is_associated_and_moves(ec2, launch, address, fails):
     [found] = ec2.describe_addresses(AllocationIds=[address["AllocationId"]])["Addresses"]
     assert found["InstanceId"] == one["InstanceId"] and found["AssociationId"] == first and found["PrivateIpAddress"] == one["PrivateIpAddress"]
     fails("Resource.AlreadyAssociated", ec2.associate_address, InstanceId=two["InstanceId"], AllowReassociation=False, **where)
-    fails("InvalidIPAddress.InUse", ec2.release_address, **where)
     second = ec2.associate_address(InstanceId=two["InstanceId"], **where)["AssociationId"]
     assert second != first
     ec2.disassociate_address(AssociationId=second)
@@ -287,3 +287,14 @@ def test_attributes_of_addresses(ec2, address, fails):
     asked = ec2.describe_addresses_attribute(AllocationIds=[address["AllocationId"]], Attribute="domain-name")["Addresses"]
     assert asked == [{"PublicIp": address["PublicIp"], "AllocationId": address["AllocationId"]}], "no name in reverse DNS"
     fails("InvalidAllocationID.NotFound", ec2.describe_addresses_attribute, AllocationIds=["eipalloc-" + NOBODY])
+
+
+def test_an_address_in_use_is_released_in_a_default_vpc_only(ec2, launch, subnet, gateway, address, fails):
+    [mine], [default] = launch(SubnetId=subnet), launch()
+    where = {"AllocationId": address["AllocationId"]}
+    ec2.associate_address(InstanceId=mine["InstanceId"], **where)
+    fails("InvalidIPAddress.InUse", ec2.release_address, **where)
+    ec2.associate_address(InstanceId=default["InstanceId"], **where)
+    ec2.release_address(**where)
+    assert public_ip(ec2, default["InstanceId"]) not in (None, address["PublicIp"])
+    assert not ec2.describe_addresses()["Addresses"]

@@ -217,6 +217,15 @@ int ec2_disassociate_address(struct call *call, const struct ec2_disassociate_ad
     return 0;
 }
 
+static bool in_default_vpc(struct call *call, const struct ec2_address *address)
+{
+    const struct ec2_network_interface *eni = network_interface_peek(call->tx, address->network_interface_id);
+    const struct ec2_vpc *vpc = eni ? vpc_peek(call->tx, eni->vpc_id) : NULL;
+
+    return vpc && vpc->is_default.value;
+}
+
+/* In a default VPC it is taken away from whoever has it; elsewhere that must have been done. */
 int ec2_release_address(struct call *call, const struct ec2_release_address_request *in, void *out, struct err *err)
 {
     struct ec2_address *address;
@@ -224,9 +233,14 @@ int ec2_release_address(struct call *call, const struct ec2_release_address_requ
 
     if (r < 0)
         return r;
-    if (address->association_id.p)
+    if (address->association_id.p && !in_default_vpc(call, address))
         return err_aws(err, &EC2_INVALID_IP_ADDRESS_IN_USE, "Address " STR_FMT " is in use.",
                        STR_ARG(address->public_ip));
+    if (address->association_id.p) {
+        struct str before = address->instance_id;
+        take_off(call, address);
+        public_address_return(call, before);
+    }
     address_remove(call->tx, address->allocation_id);
     return 0;
 }
