@@ -15,6 +15,8 @@ from machines import ANYWHERE, answer_of, banner_server, cloud_of, rule, traces,
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELLO = "#!/bin/sh\necho \"hello from $(hostname)\"\necho done > /root/mark\n"
+
+
 # --- boot
 
 
