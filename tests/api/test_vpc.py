@@ -62,8 +62,9 @@ def test_ranges_that_are_refused(ec2, fails, code, cidr):
     fails(code, ec2.create_vpc, CidrBlock=cidr)
 
 
-def test_a_vpc_without_a_range(ec2, fails):
+def test_vpcs_that_are_refused(ec2, fails):
     fails("MissingParameter", ec2.create_vpc)
+    fails("InvalidParameterValue", ec2.create_vpc, CidrBlock="10.0.0.0/16", InstanceTenancy="host")
 
 
 def test_attributes_of_a_vpc(ec2, vpc, fails):
@@ -73,6 +74,9 @@ def test_attributes_of_a_vpc(ec2, vpc, fails):
     assert ask("enableDnsHostnames", "EnableDnsHostnames") is True
     fails("InvalidParameterCombination", ec2.modify_vpc_attribute, VpcId=vpc, EnableDnsHostnames={"Value": True}, EnableDnsSupport={"Value": True})
     fails("MissingParameter", ec2.modify_vpc_attribute, VpcId=vpc)
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": False})
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsSupport={"Value": False})
+    fails("InvalidParameterValue", ec2.modify_vpc_attribute, VpcId=vpc, EnableDnsHostnames={"Value": True})
     fails("InvalidVpcID.NotFound", ec2.describe_vpc_attribute, VpcId="vpc-" + NOBODY, Attribute="enableDnsSupport")
 
 
@@ -115,6 +119,11 @@ def test_subnets_that_are_refused(ec2, vpc, subnet, fails, code, members):
 def test_a_subnet_gives_public_addresses_where_it_says_so(ec2, launch, subnet, gateway):
     ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["MapPublicIpOnLaunch"] is True
+
+
+def test_a_subnet_changes_one_attribute_a_call(ec2, subnet, fails):
+    fails("MissingParameter", ec2.modify_subnet_attribute, SubnetId=subnet)
+    fails("InvalidParameterCombination", ec2.modify_subnet_attribute, SubnetId=subnet, MapPublicIpOnLaunch={"Value": True}, EnableResourceNameDnsARecordOnLaunch={"Value": True})
 
 
 def test_a_subnet_with_an_instance_stays(ec2, launch, subnet, fails):
@@ -298,3 +307,23 @@ def test_an_address_in_use_is_released_in_a_default_vpc_only(ec2, launch, subnet
     ec2.release_address(**where)
     assert public_ip(ec2, default["InstanceId"]) not in (None, address["PublicIp"])
     assert not ec2.describe_addresses()["Addresses"]
+
+
+def test_public_names_follow_what_the_vpc_says(ec2, launch, vpc, subnet, gateway, address):
+    [made] = launch(SubnetId=subnet)
+    ec2.associate_address(InstanceId=made["InstanceId"], AllocationId=address["AllocationId"])
+    name = lambda: ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]["PublicDnsName"]
+    assert name() == ""
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
+    assert name() == f"ec2-{address['PublicIp'].replace('.', '-')}.compute-1.amazonaws.com"
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsSupport={"Value": False})
+    assert name() == ""
+
+
+def test_a_gateway_stays_while_a_secondary_address_is_public(ec2, launch, vpc, subnet, gateway, address, fails):
+    [made] = launch(NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, "SecondaryPrivateIpAddressCount": 1}])
+    second = made["NetworkInterfaces"][0]["PrivateIpAddresses"][1]["PrivateIpAddress"]
+    found = ec2.associate_address(InstanceId=made["InstanceId"], AllocationId=address["AllocationId"], PrivateIpAddress=second)
+    fails("DependencyViolation", ec2.detach_internet_gateway, InternetGatewayId=gateway, VpcId=vpc)
+    ec2.disassociate_address(AssociationId=found["AssociationId"])
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)

@@ -10,8 +10,13 @@
 /* A free address of the pool, as text. Raises InsufficientAddressCapacity; without a pool, an err of its own. */
 int public_address_take(struct engine *engine, struct tx *tx, struct str *ret, struct err *err);
 
-/* ec2-198-18-0-5.compute-1.amazonaws.com; empty where the VPC has no DNS host names. */
+/* ec2-198-18-0-5.compute-1.amazonaws.com; empty where the VPC has no DNS host names, or no DNS. */
 struct str public_dns_name(struct arena *arena, struct str region, const struct ec2_vpc *vpc, struct str address);
+/* The VPC has them from now on, or not: what its interfaces say of their addresses. */
+void public_addresses_rename(struct call *call, const struct ec2_vpc *vpc);
+
+/* Has one of its private addresses a public one? */
+bool public_address_on(const struct ec2_network_interface *eni);
 
 /* Puts the address on one of the interface's private ones (absent: the primary). */
 void public_address_attach(struct arena *arena, struct ec2_network_interface *eni, struct str private_ip,
