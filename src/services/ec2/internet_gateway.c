@@ -63,7 +63,7 @@ static bool has_public_address(struct call *call, struct str vpc_id)
     size_t count = network_interface_find(call->tx, EC2_NETWORK_INTERFACE_BY_VPC_ID, vpc_id, &interfaces);
 
     for (size_t i = 0; i < count; i++)
-        if (public_address_on(interfaces[i]))
+        if (public_address_any(interfaces[i]))
             return true;
     return false;
 }

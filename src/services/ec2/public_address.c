@@ -116,7 +116,7 @@ struct str public_dns_name(struct arena *arena, struct str region, const struct 
     return arena_printf(arena, "ec2-%.*s." STR_FMT ".compute.amazonaws.com", (int)address.len, dashed, STR_ARG(region));
 }
 
-bool public_address_on(const struct ec2_network_interface *eni)
+bool public_address_any(const struct ec2_network_interface *eni)
 {
     for (size_t i = 0; i < eni->private_ip_addresses.count; i++)
         if (eni->private_ip_addresses.items[i].association)
@@ -144,7 +144,7 @@ void public_addresses_rename(struct call *call, const struct ec2_vpc *vpc)
     size_t count = network_interface_find(call->tx, EC2_NETWORK_INTERFACE_BY_VPC_ID, vpc->vpc_id, &found);
 
     for (size_t i = 0; i < count; i++)
-        if (public_address_on(found[i]))
+        if (public_address_any(found[i]))
             rename_addresses(call, vpc, tx_edit(call->tx, EC2_NETWORK_INTERFACE, found[i]->network_interface_id));
 }
 

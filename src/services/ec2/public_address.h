@@ -16,7 +16,7 @@ struct str public_dns_name(struct arena *arena, struct str region, const struct 
 void public_addresses_rename(struct call *call, const struct ec2_vpc *vpc);
 
 /* Has one of its private addresses a public one? */
-bool public_address_on(const struct ec2_network_interface *eni);
+bool public_address_any(const struct ec2_network_interface *eni);
 
 /* Puts the address on one of the interface's private ones (absent: the primary). */
 void public_address_attach(struct arena *arena, struct ec2_network_interface *eni, struct str private_ip,
