@@ -298,3 +298,22 @@ def test_wrong_types(raw, image):
     for name, value in (("MaxResults", "many"), ("DryRun", "perhaps"), ("Filter.1.Name", "\x00")):
         status, body = raw.call("DescribeInstances", **{name.replace(".", "__"): value})
         assert status == 400 and error_of(body)[0] in ("InvalidParameterValue", "InvalidParameter", "MalformedQueryString"), (name, body)
+
+
+def test_an_instance_is_named_by_its_address_or_by_its_id(ec2, launch, fails):
+    [made] = launch(PrivateDnsNameOptions={"HostnameType": "resource-name", "EnableResourceNameDnsARecord": True})
+    ident, address = made["InstanceId"], made["PrivateIpAddress"].replace(".", "-")
+    shown = lambda: ec2.describe_instances(InstanceIds=[ident])["Reservations"][0]["Instances"][0]
+    assert shown()["PrivateDnsName"] == f"{ident}.ec2.internal"
+    ec2.modify_private_dns_name_options(InstanceId=ident, PrivateDnsHostnameType="ip-name", EnableResourceNameDnsARecord=False)
+    assert shown()["PrivateDnsName"] == shown()["NetworkInterfaces"][0]["PrivateDnsName"] == f"ip-{address}.ec2.internal"
+    assert shown()["PrivateDnsNameOptions"] == {"HostnameType": "ip-name", "EnableResourceNameDnsARecord": False, "EnableResourceNameDnsAAAARecord": False}
+    fails("MissingParameter", ec2.modify_private_dns_name_options, InstanceId=ident)
+
+
+def test_a_subnet_says_how_its_instances_are_named(ec2, launch):
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    ec2.modify_subnet_attribute(SubnetId=subnet, PrivateDnsHostnameTypeOnLaunch="resource-name")
+    ec2.modify_subnet_attribute(SubnetId=subnet, EnableResourceNameDnsARecordOnLaunch={"Value": True})
+    [made] = launch(SubnetId=subnet)
+    assert made["PrivateDnsName"] == f"{made['InstanceId']}.ec2.internal" and made["PrivateDnsNameOptions"]["EnableResourceNameDnsARecord"] is True

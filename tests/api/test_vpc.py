@@ -62,8 +62,9 @@ def test_ranges_that_are_refused(ec2, fails, code, cidr):
     fails(code, ec2.create_vpc, CidrBlock=cidr)
 
 
-def test_a_vpc_without_a_range(ec2, fails):
+def test_vpcs_that_are_refused(ec2, fails):
     fails("MissingParameter", ec2.create_vpc)
+    fails("InvalidParameterValue", ec2.create_vpc, CidrBlock="10.0.0.0/16", InstanceTenancy="host")
 
 
 def test_attributes_of_a_vpc(ec2, vpc, fails):
@@ -73,6 +74,9 @@ def test_attributes_of_a_vpc(ec2, vpc, fails):
     assert ask("enableDnsHostnames", "EnableDnsHostnames") is True
     fails("InvalidParameterCombination", ec2.modify_vpc_attribute, VpcId=vpc, EnableDnsHostnames={"Value": True}, EnableDnsSupport={"Value": True})
     fails("MissingParameter", ec2.modify_vpc_attribute, VpcId=vpc)
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": False})
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsSupport={"Value": False})
+    fails("InvalidParameterValue", ec2.modify_vpc_attribute, VpcId=vpc, EnableDnsHostnames={"Value": True})
     fails("InvalidVpcID.NotFound", ec2.describe_vpc_attribute, VpcId="vpc-" + NOBODY, Attribute="enableDnsSupport")
 
 
@@ -117,6 +121,11 @@ def test_a_subnet_gives_public_addresses_where_it_says_so(ec2, launch, subnet, g
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["MapPublicIpOnLaunch"] is True
 
 
+def test_a_subnet_changes_one_attribute_a_call(ec2, subnet, fails):
+    fails("MissingParameter", ec2.modify_subnet_attribute, SubnetId=subnet)
+    fails("InvalidParameterCombination", ec2.modify_subnet_attribute, SubnetId=subnet, MapPublicIpOnLaunch={"Value": True}, EnableResourceNameDnsARecordOnLaunch={"Value": True})
+
+
 def test_a_subnet_with_an_instance_stays(ec2, launch, subnet, fails):
     ident = launch(SubnetId=subnet)[0]["InstanceId"]
     assert ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["AvailableIpAddressCount"] == 250
@@ -152,6 +161,7 @@ def test_routes(ec2, vpc, gateway, table, fails):
     assert ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=gateway)["Return"] is True
     assert routes(ec2, table)[ANYWHERE] == {"DestinationCidrBlock": ANYWHERE, "GatewayId": gateway, "Origin": "CreateRoute", "State": "active"}
     fails("RouteAlreadyExists", ec2.create_route, RouteTableId=table, DestinationCidrBlock="10.0.0.0/16", GatewayId=gateway)
+    fails("InvalidParameterValue", ec2.create_route, RouteTableId=table, DestinationCidrBlock="10.0.1.0/24", GatewayId=gateway)
     ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     assert routes(ec2, table)[ANYWHERE]["State"] == "blackhole"
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
@@ -180,6 +190,23 @@ def test_a_route_is_replaced(ec2, table, gateway, fails):
     fails("InvalidParameterValue", ec2.replace_route, RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=gateway)
     ec2.create_route(RouteTableId=table, DestinationCidrBlock="192.168.0.0/16", GatewayId=gateway)
     ec2.replace_route(RouteTableId=table, DestinationCidrBlock="192.168.0.0/16", GatewayId=gateway)
+
+
+def test_a_route_that_leads_nowhere_is_replaced_by_one_that_leads_on(ec2, vpc, table, gateway):
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=gateway)
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    other = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=other, VpcId=vpc)
+    assert routes(ec2, table)[ANYWHERE]["State"] == "blackhole"
+    ec2.replace_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=other)
+    assert routes(ec2, table)[ANYWHERE] == {"DestinationCidrBlock": ANYWHERE, "GatewayId": other, "Origin": "CreateRoute", "State": "active"}
+
+
+def test_subnets_are_found_by_the_other_names_of_their_filters(ec2):
+    found = lambda name, value: ec2.describe_subnets(Filters=[{"Name": name, "Values": [value]}])["Subnets"]
+    [one] = found("availabilityZone", "us-east-1b")
+    assert found("cidrBlock", one["CidrBlock"]) == found("availabilityZoneId", one["AvailabilityZoneId"]) == [one]
+    assert one in found("defaultForAz", "true") and not found("defaultForAz", "false")
 
 
 def test_associations(ec2, vpc, subnet, table, fails):
@@ -227,7 +254,6 @@ def test_an_address_is_associated_and_moves(ec2, launch, address, fails):
     [found] = ec2.describe_addresses(AllocationIds=[address["AllocationId"]])["Addresses"]
     assert found["InstanceId"] == one["InstanceId"] and found["AssociationId"] == first and found["PrivateIpAddress"] == one["PrivateIpAddress"]
     fails("Resource.AlreadyAssociated", ec2.associate_address, InstanceId=two["InstanceId"], AllowReassociation=False, **where)
-    fails("InvalidIPAddress.InUse", ec2.release_address, **where)
     second = ec2.associate_address(InstanceId=two["InstanceId"], **where)["AssociationId"]
     assert second != first
     ec2.disassociate_address(AssociationId=second)
@@ -242,3 +268,62 @@ def test_addresses_that_are_refused(ec2, launch, address, subnet, fails):
     fails("InvalidAddress.NotFound", ec2.describe_addresses, PublicIps=["192.0.2.77"])
     ident = launch(SubnetId=subnet)[0]["InstanceId"]
     fails("Gateway.NotAttached", ec2.associate_address, AllocationId=address["AllocationId"], InstanceId=ident)
+
+
+def public_ip(ec2, ident):
+    return ec2.describe_instances(InstanceIds=[ident])["Reservations"][0]["Instances"][0].get("PublicIpAddress")
+
+
+def test_who_gives_an_elastic_ip_away_receives_a_new_public_address(ec2, launch, address):
+    one, two = (i["InstanceId"] for i in launch(2))
+    given = public_ip(ec2, one)
+    ec2.associate_address(InstanceId=one, AllocationId=address["AllocationId"])
+    assert public_ip(ec2, one) == address["PublicIp"]
+    ec2.associate_address(InstanceId=two, AllocationId=address["AllocationId"])
+    assert public_ip(ec2, one) not in (None, given, address["PublicIp"]), "it moved on"
+    ec2.disassociate_address(PublicIp=address["PublicIp"])
+    assert public_ip(ec2, two) not in (None, address["PublicIp"])
+
+
+def test_who_was_given_no_public_address_has_none_after_an_elastic_ip(ec2, launch, address):
+    [made] = launch(NetworkInterfaces=[{"DeviceIndex": 0, "AssociatePublicIpAddress": False}])
+    ec2.associate_address(InstanceId=made["InstanceId"], AllocationId=address["AllocationId"])
+    ec2.disassociate_address(PublicIp=address["PublicIp"])
+    assert public_ip(ec2, made["InstanceId"]) is None
+
+
+def test_attributes_of_addresses(ec2, address, fails):
+    asked = ec2.describe_addresses_attribute(AllocationIds=[address["AllocationId"]], Attribute="domain-name")["Addresses"]
+    assert asked == [{"PublicIp": address["PublicIp"], "AllocationId": address["AllocationId"]}], "no name in reverse DNS"
+    fails("InvalidAllocationID.NotFound", ec2.describe_addresses_attribute, AllocationIds=["eipalloc-" + NOBODY])
+
+
+def test_an_address_in_use_is_released_in_a_default_vpc_only(ec2, launch, subnet, gateway, address, fails):
+    [mine], [default] = launch(SubnetId=subnet), launch()
+    where = {"AllocationId": address["AllocationId"]}
+    ec2.associate_address(InstanceId=mine["InstanceId"], **where)
+    fails("InvalidIPAddress.InUse", ec2.release_address, **where)
+    ec2.associate_address(InstanceId=default["InstanceId"], **where)
+    ec2.release_address(**where)
+    assert public_ip(ec2, default["InstanceId"]) not in (None, address["PublicIp"])
+    assert not ec2.describe_addresses()["Addresses"]
+
+
+def test_public_names_follow_what_the_vpc_says(ec2, launch, vpc, subnet, gateway, address):
+    [made] = launch(SubnetId=subnet)
+    ec2.associate_address(InstanceId=made["InstanceId"], AllocationId=address["AllocationId"])
+    name = lambda: ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]["PublicDnsName"]
+    assert name() == ""
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
+    assert name() == f"ec2-{address['PublicIp'].replace('.', '-')}.compute-1.amazonaws.com"
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsSupport={"Value": False})
+    assert name() == ""
+
+
+def test_a_gateway_stays_while_a_secondary_address_is_public(ec2, launch, vpc, subnet, gateway, address, fails):
+    [made] = launch(NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet, "SecondaryPrivateIpAddressCount": 1}])
+    second = made["NetworkInterfaces"][0]["PrivateIpAddresses"][1]["PrivateIpAddress"]
+    found = ec2.associate_address(InstanceId=made["InstanceId"], AllocationId=address["AllocationId"], PrivateIpAddress=second)
+    fails("DependencyViolation", ec2.detach_internet_gateway, InternetGatewayId=gateway, VpcId=vpc)
+    ec2.disassociate_address(AssociationId=found["AssociationId"])
+    ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import time
@@ -16,6 +17,7 @@ from haar import Server
 DRIVERS = ["native"]
 
 ANYWHERE = "0.0.0.0/0"
+MARKS = ("/run/netns", "/sys/fs/cgroup", "/var/lib/haar", "/run/haar")
 
 # Answers each connection with a banner of ours and the caller's address. Whoever needs a server in a machine boots it.
 BANNER = """#!/usr/bin/python3
@@ -43,6 +45,22 @@ def until(check, seconds=10, what="it"):
             return value
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(0.01)
+
+
+def traces(ident):
+    """What a host has of a machine: folders, namespaces, cgroups, processes, mounts."""
+    found = []
+    for folder in MARKS:
+        for at, folders, files in os.walk(folder):
+            found += [f"{at}/{name}" for name in folders + files if ident in name]
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if ident.encode() in line:
+            found.append(f"/proc/{pid}: {line}")
+    return found + [line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if ident in line]
 
 
 def answer_of(address, port=80, timeout=0.5):

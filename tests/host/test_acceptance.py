@@ -11,27 +11,10 @@ import time
 import pytest
 
 from haar import new_account
-from machines import ANYWHERE, answer_of, banner_server, cloud_of, rule, until
+from machines import ANYWHERE, answer_of, banner_server, cloud_of, rule, traces, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELLO = "#!/bin/sh\necho \"hello from $(hostname)\"\necho done > /root/mark\n"
-MARKS = ("/run/netns", "/sys/fs/cgroup", "/var/lib/haar", "/run/haar")
-
-
-def traces(ident):
-    """What a host has of a machine: folders, namespaces, cgroups, processes, mounts."""
-    found = []
-    for folder in MARKS:
-        for at, folders, files in os.walk(folder):
-            found += [f"{at}/{name}" for name in folders + files if ident in name]
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            line = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if ident.encode() in line:
-            found.append(f"/proc/{pid}: {line}")
-    return found + [line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if ident in line]
 
 
 # --- boot

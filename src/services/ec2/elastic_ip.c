@@ -165,6 +165,7 @@ int ec2_associate_address(struct call *call, const struct ec2_associate_address_
     const struct ec2_network_interface_private_ip_address *private = NULL;
     struct ec2_network_interface *eni;
     struct ec2_address *address;
+    struct str before;
     int r = edit_address(call, in->allocation_id, in->public_ip, &address, err);
 
     if (r == 0)
@@ -182,9 +183,11 @@ int ec2_associate_address(struct call *call, const struct ec2_associate_address_
     r = clear_private(call, in, eni, private, err);
     if (r < 0)
         return r;
+    before = address->instance_id;
     if (address->association_id.p)
         take_off(call, address);
     put_on(call, address, eni, private);
+    public_address_return(call, before);
     out->association_id = address->association_id;
     return 0;
 }
@@ -194,6 +197,7 @@ int ec2_disassociate_address(struct call *call, const struct ec2_disassociate_ad
 {
     const struct ec2_address *const *found;
     struct ec2_address *address;
+    struct str before;
     int r;
 
     if (in->association_id.p) {
@@ -207,10 +211,21 @@ int ec2_disassociate_address(struct call *call, const struct ec2_disassociate_ad
         if (r < 0)
             return r;
     }
+    before = address->instance_id;
     take_off(call, address);
+    public_address_return(call, before); /* "it receives a new public IP address" */
     return 0;
 }
 
+static bool in_default_vpc(struct call *call, const struct ec2_address *address)
+{
+    const struct ec2_network_interface *eni = network_interface_peek(call->tx, address->network_interface_id);
+    const struct ec2_vpc *vpc = eni ? vpc_peek(call->tx, eni->vpc_id) : NULL;
+
+    return vpc && vpc->is_default.value;
+}
+
+/* In a default VPC it is taken away from whoever has it; elsewhere that must have been done. */
 int ec2_release_address(struct call *call, const struct ec2_release_address_request *in, void *out, struct err *err)
 {
     struct ec2_address *address;
@@ -218,9 +233,14 @@ int ec2_release_address(struct call *call, const struct ec2_release_address_requ
 
     if (r < 0)
         return r;
-    if (address->association_id.p)
+    if (address->association_id.p && !in_default_vpc(call, address))
         return err_aws(err, &EC2_INVALID_IP_ADDRESS_IN_USE, "Address " STR_FMT " is in use.",
                        STR_ARG(address->public_ip));
+    if (address->association_id.p) {
+        struct str before = address->instance_id;
+        take_off(call, address);
+        public_address_return(call, before);
+    }
     address_remove(call->tx, address->allocation_id);
     return 0;
 }
@@ -245,4 +265,16 @@ int ec2_describe_addresses(struct call *call, const struct ec2_describe_addresse
     by_id.allocation_ids.items = ids;
     by_id.allocation_ids.count = count;
     return resource_select(call, EC2_ADDRESS, &by_id, (struct any_list *)&out->addresses, &next, err);
+}
+
+/* For DescribeAddressesAttribute: the name that an address has in reverse DNS. None is ever given one yet. */
+bool address_attribute_source(struct call *call, uint64_t *position, struct ec2_address_attribute *view)
+{
+    const struct ec2_address *address = address_next(call->tx, position);
+
+    if (!address)
+        return false;
+    view->allocation_id = address->allocation_id;
+    view->public_ip = address->public_ip;
+    return true;
 }

@@ -1,7 +1,7 @@
 #include "services/ec2/instance.h"
 
 #include "base/time.h"
-#include "services/ec2/public_address.h"
+#include "services/ec2/network_interface.h"
 
 #include <stdlib.h>
 
@@ -87,16 +87,6 @@ size_t instance_interfaces(struct tx *tx, struct arena *arena, struct str instan
     return count;
 }
 
-/* Elastic IPs on the interface belong to nobody again. */
-static void release_addresses(struct tx *tx, const struct ec2_network_interface *eni)
-{
-    const struct ec2_address *const *found;
-    size_t count = address_find(tx, EC2_ADDRESS_BY_NETWORK_INTERFACE_ID, eni->network_interface_id, &found);
-
-    for (size_t i = 0; i < count; i++)
-        elastic_ip_forget(tx_edit(tx, EC2_ADDRESS, found[i]->allocation_id));
-}
-
 void instance_release(struct tx *tx, struct arena *arena, struct str instance_id)
 {
     const struct ec2_network_interface *const *interfaces;
@@ -104,15 +94,12 @@ void instance_release(struct tx *tx, struct arena *arena, struct str instance_id
     size_t count = instance_interfaces(tx, arena, instance_id, &interfaces);
 
     for (size_t i = 0; i < count; i++) {
-        struct ec2_network_interface *eni;
         if (interfaces[i]->attachment->delete_on_termination.value) {
-            release_addresses(tx, interfaces[i]);
+            network_interface_free_addresses(tx, interfaces[i]);
             network_interface_remove(tx, interfaces[i]->network_interface_id);
             continue;
         }
-        eni = tx_edit(tx, EC2_NETWORK_INTERFACE, interfaces[i]->network_interface_id);
-        eni->attachment = NULL;
-        eni->status = S("available");
+        network_interface_leave(tx, interfaces[i]->network_interface_id);
     }
     count = volume_find(tx, EC2_VOLUME_BY_ATTACHMENTS_INSTANCE_ID, instance_id, &volumes);
     for (size_t i = 0; i < count; i++) {

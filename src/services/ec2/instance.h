@@ -30,6 +30,12 @@ bool instance_settled(const void *record);
 size_t instance_interfaces(struct tx *tx, struct arena *arena, struct str instance_id,
                            const struct ec2_network_interface *const **ret);
 
+/* ip-172-31-0-10.ec2.internal */
+struct str address_host_name(struct call *call, struct str address);
+/* The private DNS name of an interface, and of its primary address: that of the address or, on the primary interface of
+ * an instance with resource-based names, of the instance's own id. */
+void instance_name_interface(struct call *call, const struct ec2_instance *instance, struct ec2_network_interface *eni);
+
 /* A terminated instance gives back what it had: interfaces and volumes that go with it, and its place in the network.
  */
 void instance_release(struct tx *tx, struct arena *arena, struct str instance_id);

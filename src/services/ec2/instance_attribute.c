@@ -5,7 +5,7 @@
 #include "aws/base64.h"
 #include "services/ec2/catalogue/types.h"
 #include "services/ec2/instance.h"
-#include "services/ec2/quotas.h"
+#include "services/ec2/network_interface.h"
 
 enum { USER_DATA_LIMIT = 16384 };
 
@@ -205,25 +205,10 @@ static int set_source_dest_check(struct attribute_change *c)
 static int set_groups(struct attribute_change *c)
 {
     struct ec2_network_interface *eni = edit_primary(c);
-    struct ec2_group_identifier *items = arena_array(c->call->arena, struct ec2_group_identifier, c->in->groups.count);
 
     if (!eni)
         return no_interface(c);
-    if ((int64_t)c->in->groups.count > quota_value(QUOTA_GROUPS_PER_INTERFACE))
-        return err_aws(c->err, &EC2_SECURITY_GROUPS_PER_INTERFACE_LIMIT_EXCEEDED,
-                       "The maximum number of security groups per interface has been reached.");
-    for (size_t i = 0; i < c->in->groups.count; i++) {
-        const struct ec2_security_group *group;
-        int r = security_group_get(c->call->tx, c->in->groups.items[i], &group, c->err);
-        if (r < 0)
-            return r;
-        if (!str_equal(group->vpc_id, eni->vpc_id))
-            return err_aws(c->err, &AWS_INVALID_PARAMETER,
-                           "You have specified two resources that belong to different networks.");
-        items[i] = (struct ec2_group_identifier){.group_id = group->group_id, .group_name = group->group_name};
-    }
-    eni->groups = (struct ec2_group_identifier_list){items, c->in->groups.count};
-    return 0;
+    return network_interface_set_groups(c->call, eni, c->in->groups.items, c->in->groups.count, c->err);
 }
 
 static int set_ebs_optimized(struct attribute_change *c)

@@ -127,3 +127,58 @@ int ec2_modify_instance_maintenance_options(struct call *call,
     out->reboot_migration = instance->maintenance_options->reboot_migration;
     return 0;
 }
+
+static struct str internal_name(struct call *call, struct str host)
+{
+    if (str_equal(call->region, S("us-east-1")))
+        return call_printf(call, STR_FMT ".ec2.internal", STR_ARG(host));
+    return call_printf(call, STR_FMT "." STR_FMT ".compute.internal", STR_ARG(host), STR_ARG(call->region));
+}
+
+struct str address_host_name(struct call *call, struct str address)
+{
+    char dashed[16];
+
+    for (size_t i = 0; i < address.len; i++)
+        dashed[i] = address.p[i] == '.' ? '-' : address.p[i];
+    return internal_name(call, call_printf(call, "ip-%.*s", (int)address.len, dashed));
+}
+
+void instance_name_interface(struct call *call, const struct ec2_instance *instance, struct ec2_network_interface *eni)
+{
+    bool by_id = str_equal(instance->private_dns_name_options->hostname_type, S("resource-name")) &&
+                 eni->attachment->device_index.value == 0;
+    struct str name = by_id ? internal_name(call, instance->instance_id)
+                            : address_host_name(call, eni->private_ip_address);
+
+    eni->private_dns_name = name;
+    eni->private_ip_addresses.items[0].private_dns_name = name;
+}
+
+/* The name is another at once; the machine takes it as its own when it next starts. */
+int ec2_modify_private_dns_name_options(struct call *call, const struct ec2_modify_private_dns_name_options_request *in,
+                                        struct ec2_modify_private_dns_name_options_result *out, struct err *err)
+{
+    const struct ec2_network_interface *const *found;
+    struct ec2_private_dns_name_options_response *options;
+    struct ec2_instance *instance;
+    int r = instance_edit(call->tx, in->instance_id, &instance, err);
+
+    if (r < 0)
+        return r;
+    if (!in->private_dns_hostname_type.p && !in->enable_resource_name_dns_a_record.set &&
+        !in->enable_resource_name_dns_aaaa_record.set)
+        return err_aws(err, &EC2_MISSING_PARAMETER, "The request must contain at least one private DNS name option.");
+    if (!instance_interfaces(call->tx, call->arena, instance->instance_id, &found))
+        return err_aws(err, &EC2_INCORRECT_INSTANCE_STATE, "The instance '" STR_FMT "' is terminated.",
+                       STR_ARG(instance->instance_id));
+    options = instance->private_dns_name_options;
+    override(&options->hostname_type, in->private_dns_hostname_type);
+    if (in->enable_resource_name_dns_a_record.set)
+        options->enable_resource_name_dns_a_record = in->enable_resource_name_dns_a_record;
+    if (in->enable_resource_name_dns_aaaa_record.set)
+        options->enable_resource_name_dns_aaaa_record = in->enable_resource_name_dns_aaaa_record;
+    instance_name_interface(call, instance, tx_edit(call->tx, EC2_NETWORK_INTERFACE, found[0]->network_interface_id));
+    out->return_ = YES;
+    return 0;
+}

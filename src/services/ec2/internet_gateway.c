@@ -1,5 +1,5 @@
 /* Internet gateways: a VPC has one at most, a gateway one VPC. Source: "Internet gateways", VPC user guide. */
-#include "services/ec2/local.h"
+#include "services/ec2/public_address.h"
 
 int ec2_create_internet_gateway(struct call *call, const struct ec2_create_internet_gateway_request *in,
                                 struct ec2_create_internet_gateway_result *out, struct err *err)
@@ -63,7 +63,7 @@ static bool has_public_address(struct call *call, struct str vpc_id)
     size_t count = network_interface_find(call->tx, EC2_NETWORK_INTERFACE_BY_VPC_ID, vpc_id, &interfaces);
 
     for (size_t i = 0; i < count; i++)
-        if (interfaces[i]->association)
+        if (public_address_any(interfaces[i]))
             return true;
     return false;
 }

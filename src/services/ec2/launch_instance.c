@@ -3,17 +3,6 @@
 #include "services/ec2/instance.h"
 #include "services/ec2/launch.h"
 
-static struct str private_dns_name(struct call *call, struct str address)
-{
-    char dashed[16];
-
-    for (size_t i = 0; i < address.len; i++)
-        dashed[i] = address.p[i] == '.' ? '-' : address.p[i];
-    if (str_equal(call->region, S("us-east-1")))
-        return call_printf(call, "ip-%.*s.ec2.internal", (int)address.len, dashed);
-    return call_printf(call, "ip-%.*s." STR_FMT ".compute.internal", (int)address.len, dashed, STR_ARG(call->region));
-}
-
 /* Locally administered, as AWS's are: 02 or 06 and so on first, the rest random. */
 static struct str new_mac(struct call *call)
 {
@@ -35,7 +24,7 @@ static int add_address(struct call *call, struct ec2_network_interface *eni, con
     if (r < 0)
         return r;
     address->private_ip_address = address_text(call->arena, number);
-    address->private_dns_name = private_dns_name(call, address->private_ip_address);
+    address->private_dns_name = address_host_name(call, address->private_ip_address);
     address->primary = BOOL(eni->private_ip_addresses.count == 0);
     eni->private_ip_addresses.count++;
     return 0;
@@ -54,14 +43,17 @@ static int make_addresses(struct call *call, struct ec2_network_interface *eni, 
     if (r < 0)
         return r;
     eni->private_ip_address = eni->private_ip_addresses.items[0].private_ip_address;
-    eni->private_dns_name = eni->private_ip_addresses.items[0].private_dns_name;
     return 0;
 }
 
 static int make_interface(struct call *call, const struct launch *launch, const struct launch_interface *plan,
-                          struct str instance_id, struct err *err)
+                          const struct ec2_instance *instance, struct err *err)
 {
     struct ec2_network_interface *eni = network_interface_create(call->tx, id_new(call->arena, S("eni-")));
+    int r = make_addresses(call, eni, plan, err);
+
+    if (r < 0)
+        return r;
 
     eni->owner_id = call->account;
     eni->requester_managed = NO;
@@ -85,10 +77,11 @@ static int make_interface(struct call *call, const struct launch *launch, const 
     eni->attachment->delete_on_termination = BOOL(plan->delete_on_termination);
     eni->attachment->device_index = INT(plan->device_index);
     eni->attachment->network_card_index = INT(plan->card_index);
-    eni->attachment->instance_id = instance_id;
+    eni->attachment->instance_id = instance->instance_id;
     eni->attachment->instance_owner_id = call->account;
     eni->attachment->status = S("attached");
-    return make_addresses(call, eni, plan, err);
+    instance_name_interface(call, instance, eni);
+    return 0;
 }
 
 static void make_volume(struct call *call, const struct launch *launch, const struct launch_volume *plan,
@@ -163,7 +156,7 @@ int launch_instance(struct call *call, const struct launch *launch, int64_t n, s
     instance_set_state(call->arena, instance, INSTANCE_PENDING);
     instance_set_reason(call->arena, instance, S("pending"), S("pending"));
     for (size_t i = 0; i < launch->interface_count && r == 0; i++)
-        r = make_interface(call, launch, &launch->interfaces[i], id, err);
+        r = make_interface(call, launch, &launch->interfaces[i], instance, err);
     for (size_t i = 0; i < launch->volume_count && r == 0; i++)
         make_volume(call, launch, &launch->volumes[i], id);
     *ret = instance;

@@ -233,12 +233,12 @@ static struct ec2_private_dns_name_options_response *fill_dns_options(struct cal
     struct ec2_private_dns_name_options_response *out = NEW(call, struct ec2_private_dns_name_options_response);
 
     out->hostname_type = or_default(in->hostname_type, subnet ? subnet->hostname_type : S("ip-name"));
-    out->enable_resource_name_dns_a_record = in->enable_resource_name_dns_a_record.set
-                                                 ? in->enable_resource_name_dns_a_record
-                                                 : NO;
-    out->enable_resource_name_dns_aaaa_record = in->enable_resource_name_dns_aaaa_record.set
-                                                    ? in->enable_resource_name_dns_aaaa_record
-                                                    : NO;
+    out->enable_resource_name_dns_a_record = BOOL(in->enable_resource_name_dns_a_record.set
+                                                      ? in->enable_resource_name_dns_a_record.value
+                                                      : subnet && subnet->enable_resource_name_dns_a_record.value);
+    out->enable_resource_name_dns_aaaa_record = BOOL(
+        in->enable_resource_name_dns_aaaa_record.set ? in->enable_resource_name_dns_aaaa_record.value
+                                                     : subnet && subnet->enable_resource_name_dns_aaaa_record.value);
     return out;
 }
 

@@ -106,13 +106,46 @@ struct str public_dns_name(struct arena *arena, struct str region, const struct 
 {
     char dashed[16];
 
-    if (!(vpc->dns_hostnames.set ? vpc->dns_hostnames.value : vpc->is_default.value))
+    if (!(vpc->dns_hostnames.set ? vpc->dns_hostnames.value : vpc->is_default.value) ||
+        (vpc->dns_support.set && !vpc->dns_support.value))
         return S("");
     for (size_t i = 0; i < address.len; i++)
         dashed[i] = address.p[i] == '.' ? '-' : address.p[i];
     if (str_equal(region, S("us-east-1")))
         return arena_printf(arena, "ec2-%.*s.compute-1.amazonaws.com", (int)address.len, dashed);
     return arena_printf(arena, "ec2-%.*s." STR_FMT ".compute.amazonaws.com", (int)address.len, dashed, STR_ARG(region));
+}
+
+bool public_address_any(const struct ec2_network_interface *eni)
+{
+    for (size_t i = 0; i < eni->private_ip_addresses.count; i++)
+        if (eni->private_ip_addresses.items[i].association)
+            return true;
+    return false;
+}
+
+static void rename_addresses(struct call *call, const struct ec2_vpc *vpc, struct ec2_network_interface *eni)
+{
+    for (size_t i = 0; i < eni->private_ip_addresses.count; i++) {
+        struct ec2_network_interface_private_ip_address *address = &eni->private_ip_addresses.items[i];
+
+        if (!address->association)
+            continue;
+        address->association->public_dns_name = public_dns_name(call->arena, call->region, vpc,
+                                                                address->association->public_ip);
+        if (address->primary.value)
+            eni->association = address->association;
+    }
+}
+
+void public_addresses_rename(struct call *call, const struct ec2_vpc *vpc)
+{
+    const struct ec2_network_interface *const *found;
+    size_t count = network_interface_find(call->tx, EC2_NETWORK_INTERFACE_BY_VPC_ID, vpc->vpc_id, &found);
+
+    for (size_t i = 0; i < count; i++)
+        if (public_address_any(found[i]))
+            rename_addresses(call, vpc, tx_edit(call->tx, EC2_NETWORK_INTERFACE, found[i]->network_interface_id));
 }
 
 void public_address_attach(struct arena *arena, struct ec2_network_interface *eni, struct str private_ip,
@@ -170,6 +203,15 @@ bool public_address_on_start(struct engine *engine, struct tx *tx, struct arena 
     eni = tx_edit(tx, EC2_NETWORK_INTERFACE, found[0]->network_interface_id);
     public_address_attach(arena, eni, (struct str){0}, &association);
     return true;
+}
+
+void public_address_return(struct call *call, struct str instance_id)
+{
+    const struct ec2_instance *instance = instance_id.p ? instance_peek(call->tx, instance_id) : NULL;
+
+    if (instance &&
+        (instance_state_of(instance) == INSTANCE_RUNNING || instance_state_of(instance) == INSTANCE_PENDING))
+        public_address_on_start(call->engine, call->tx, call->arena, instance_id);
 }
 
 void public_address_on_stop(struct tx *tx, struct arena *arena, struct str instance_id)

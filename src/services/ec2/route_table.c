@@ -136,6 +136,25 @@ static bool is_local(const struct ec2_route *route)
     return str_equal(route->gateway_id, S("local"));
 }
 
+/* Within a block of the VPC itself only interfaces and the like can be targets, none of which is built. */
+static int check_outside_vpc(const struct ec2_route_table *table, struct str cidr, struct err *err)
+{
+    uint32_t network, block;
+    unsigned prefix, block_prefix;
+
+    cidr_parse(cidr, &network, &prefix);
+    for (size_t i = 0; i < table->routes.count; i++)
+        if (is_local(&table->routes.items[i]) &&
+            cidr_parse(table->routes.items[i].destination_cidr_block, &block, &block_prefix) && prefix > block_prefix &&
+            (network & prefix_mask(block_prefix)) == block)
+            return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                           "The destination CIDR block " STR_FMT
+                           " is equal to or more specific than one of this VPC's CIDR blocks. This route can target "
+                           "only an interface or an instance.",
+                           STR_ARG(cidr));
+    return 0;
+}
+
 static struct ec2_route *append_route(struct call *call, struct ec2_route_table *table)
 {
     struct ec2_route *items = arena_array(call->arena, struct ec2_route, table->routes.count + 1);
@@ -160,6 +179,8 @@ int ec2_create_route(struct call *call, const struct ec2_create_route_request *i
                         in->destination_prefix_list_id, &route.destination_cidr_block, err);
     if (r == 0)
         r = in->gateway_id.p ? target_gateway(call, table, in->gateway_id, &route, err) : target_not_built(in, err);
+    if (r == 0)
+        r = check_outside_vpc(table, route.destination_cidr_block, err);
     if (r < 0)
         return r;
     existing = find_route(table, route.destination_cidr_block);
@@ -208,6 +229,7 @@ int ec2_replace_route(struct call *call, const struct ec2_replace_route_request 
                        "There is no route defined for '" STR_FMT "' in the route table. Use CreateRoute instead.",
                        STR_ARG(cidr));
     route->gateway_id = target.gateway_id;
+    route->state = S("active");
     return 0;
 }
 

@@ -195,6 +195,19 @@ static void set_dns_options(struct ec2_subnet *subnet, const struct ec2_modify_s
         options->enable_resource_name_dns_aaaa_record = in->enable_resource_name_dns_aaaa_record_on_launch->value;
 }
 
+static int check_one_attribute(const struct ec2_modify_subnet_attribute_request *in, struct err *err)
+{
+    int given = !!in->map_public_ip_on_launch + !!in->private_dns_hostname_type_on_launch.p +
+                !!in->enable_resource_name_dns_a_record_on_launch +
+                !!in->enable_resource_name_dns_aaaa_record_on_launch;
+
+    if (given == 1)
+        return 0;
+    return err_aws(err, given ? &EC2_INVALID_PARAMETER_COMBINATION : &EC2_MISSING_PARAMETER,
+                   given ? "Fields for multiple attribute types specified"
+                         : "The request must contain an attribute to modify");
+}
+
 /* One attribute a call. */
 int ec2_modify_subnet_attribute(struct call *call, const struct ec2_modify_subnet_attribute_request *in, void *out,
                                 struct err *err)
@@ -210,6 +223,9 @@ int ec2_modify_subnet_attribute(struct call *call, const struct ec2_modify_subne
                        "The attribute does not apply: the subnet '" STR_FMT
                        "' has no IPv6 CIDR block and is in no Outpost.",
                        STR_ARG(in->subnet_id));
+    r = check_one_attribute(in, err);
+    if (r < 0)
+        return r;
     if (in->map_public_ip_on_launch)
         subnet->map_public_ip_on_launch = in->map_public_ip_on_launch->value;
     set_dns_options(subnet, in);

@@ -3,6 +3,7 @@
  * VPC user guide for the sizes.
  */
 #include "services/ec2/address.h"
+#include "services/ec2/public_address.h"
 #include "services/ec2/vpc_parts.h"
 
 static int check_cidr(struct str cidr, struct str *ret, struct call *call, struct err *err)
@@ -66,6 +67,9 @@ int ec2_create_vpc(struct call *call, const struct ec2_create_vpc_request *in, s
     if (in->ipv4_ipam_pool_id.p || in->ipv6_ipam_pool_id.p || in->ipv6_pool.p ||
         in->amazon_provided_ipv6_cidr_block.value || in->ipv6_cidr_block.p)
         return err_aws(err, &AWS_NOT_IMPLEMENTED, "IPv6 CIDR blocks and IPAM pools of VPCs are not built yet.");
+    if (str_equal(in->instance_tenancy, S("host")))
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "Value (host) for parameter instanceTenancy is invalid. A VPC's is default or dedicated.");
     r = check_cidr(in->cidr_block, &parts.cidr, call, err);
     if (r == 0)
         r = tags_specified(call, &in->tag_specifications, "vpc", NULL, &tags, err);
@@ -180,6 +184,17 @@ int ec2_describe_vpc_attribute(struct call *call, const struct ec2_describe_vpc_
     return 0;
 }
 
+static int set_dns_hostnames(struct call *call, struct ec2_vpc *vpc, bool wanted, struct err *err)
+{
+    if (wanted && vpc->dns_support.set && !vpc->dns_support.value)
+        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
+                       "DNS hostnames can be enabled only in a VPC with DNS support: '" STR_FMT "' has none.",
+                       STR_ARG(vpc->vpc_id));
+    vpc->dns_hostnames = BOOL(wanted);
+    public_addresses_rename(call, vpc);
+    return 0;
+}
+
 int ec2_modify_vpc_attribute(struct call *call, const struct ec2_modify_vpc_attribute_request *in, void *out,
                              struct err *err)
 {
@@ -194,10 +209,12 @@ int ec2_modify_vpc_attribute(struct call *call, const struct ec2_modify_vpc_attr
                        given ? "Fields for multiple attribute types specified"
                              : "The request must contain an attribute to modify");
     if (in->enable_dns_hostnames)
-        vpc->dns_hostnames = BOOL(in->enable_dns_hostnames->value.value);
-    else if (in->enable_dns_support)
-        vpc->dns_support = BOOL(in->enable_dns_support->value.value);
-    else
+        return set_dns_hostnames(call, vpc, in->enable_dns_hostnames->value.value, err);
+    if (in->enable_network_address_usage_metrics) {
         vpc->address_metrics = BOOL(in->enable_network_address_usage_metrics->value.value);
+        return 0;
+    }
+    vpc->dns_support = BOOL(in->enable_dns_support->value.value);
+    public_addresses_rename(call, vpc);
     return 0;
 }
