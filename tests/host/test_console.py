@@ -11,8 +11,7 @@ import time
 
 import pytest
 
-from haar import Server, new_account
-from machine import Machine, until
+from machine import until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
 
@@ -29,30 +28,6 @@ while :; do
   [ $i -lt %d ] || usleep 2000
 done
 """
-
-
-@pytest.fixture(scope="module")
-def server(binary):
-    with Server(binary, "--backend", "auto", env={"HAAR_EC2_IMAGE": "tiny"}) as server:
-        backend = json.loads(server.get("/_haar/health")[1])["backends"]["ec2"]
-        if backend != "native":
-            pytest.skip(f"native machines: this host has backend {backend}")
-        yield server
-
-
-@pytest.fixture
-def launch(server):
-    machines = []
-    ec2 = server.client("ec2", account=new_account())
-
-    def launch(lines):
-        machines.append(Machine.launch(server, ec2, UserData=WRITER % lines))
-        machines[-1].reach("running")
-        return machines[-1]
-
-    yield launch
-    for machine in machines:
-        machine.terminate()
 
 
 class Ring:
@@ -104,7 +79,7 @@ def lines_of(text):
 
 def test_the_last_bytes_of_a_terminated_machine_are_printed(launch):
     for _ in range(5):
-        machine = launch(0)
+        machine = launch(UserData=WRITER % 0)
         ring, follower = Ring(machine), Follower(machine)
         go_on(machine)
         until(lambda: b"line-120-" in follower.seen, "more lines")
@@ -115,7 +90,7 @@ def test_the_last_bytes_of_a_terminated_machine_are_printed(launch):
 
 
 def test_a_stop_is_followed_to_its_last_byte_and_over_the_next_boot(launch):
-    machine = launch(0)
+    machine = launch(UserData=WRITER % 0)
     ring, follower = Ring(machine), Follower(machine)
     go_on(machine)
     until(lambda: b"line-120-" in follower.seen, "more lines")
@@ -130,7 +105,7 @@ def test_a_stop_is_followed_to_its_last_byte_and_over_the_next_boot(launch):
 
 
 def test_several_are_followed_at_once_each_to_its_own_end(launch):
-    machines = [launch(2000) for _ in range(4)]
+    machines = [launch(UserData=WRITER % 2000) for _ in range(4)]
     rings = [Ring(machine) for machine in machines]
     followers = [Follower(machine) for machine in machines for _ in range(3)]
     for machine in machines:
@@ -143,7 +118,7 @@ def test_several_are_followed_at_once_each_to_its_own_end(launch):
 
 
 def test_one_command_follows_several_and_names_each_line(launch):
-    machines = [launch(500) for _ in range(2)]
+    machines = [launch(UserData=WRITER % 500) for _ in range(2)]
     process = subprocess.Popen([machines[0].server.command[0], "logs", "-f", *(m.id for m in machines)],
                                stdout=subprocess.PIPE, env=machines[0].env())
     for machine in machines:
@@ -160,7 +135,7 @@ def test_one_command_follows_several_and_names_each_line(launch):
 
 
 def test_output_over_a_mebibyte_keeps_its_end(launch):
-    machine = launch(100000)  # 2.6 MB
+    machine = launch(UserData=WRITER % 100000)  # 2.6 MB
     ring = Ring(machine)
     go_on(machine)
     until(lambda: ring.total() > 2.5e6, lambda: f"{ring.total()} bytes", 60)
@@ -180,7 +155,7 @@ def ring_end(ring):
 
 
 def test_a_reader_that_falls_behind_is_told_how_much_it_has_lost(launch):
-    machine = launch(600000)  # 16 MB: more than its sockets hold
+    machine = launch(UserData=WRITER % 600000)  # 16 MB: more than its sockets hold
     ring, follower = Ring(machine), Follower(machine)
     follower.process.send_signal(signal.SIGSTOP)
     go_on(machine)
@@ -197,7 +172,7 @@ def test_a_reader_that_falls_behind_is_told_how_much_it_has_lost(launch):
 
 
 def test_a_fast_writer_is_followed_without_a_gap_that_is_not_told(launch):
-    machine = launch(150000)  # 4 MB
+    machine = launch(UserData=WRITER % 150000)  # 4 MB
     ring, follower = Ring(machine), Follower(machine)
     go_on(machine)
     until(lambda: ring.total() > 3.9e6, lambda: f"{ring.total()} bytes", 60)

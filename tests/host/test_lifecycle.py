@@ -11,37 +11,11 @@ import time
 
 import pytest
 
-from haar import Server, new_account
-from machine import Machine, owner_of, stat_of, until
+from machine import owner_of, stat_of, until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
 
 COUNTER = "#!/bin/sh\necho ran >> /runs\necho user data was here\n"
-
-
-@pytest.fixture(scope="module")
-def server(binary):
-    with Server(binary, "--backend", "auto", env={"HAAR_EC2_IMAGE": "tiny"}) as server:
-        backend = json.loads(server.get("/_haar/health")[1])["backends"]["ec2"]
-        if backend != "native":
-            pytest.skip(f"native machines: this host has backend {backend}")
-        yield server
-
-
-@pytest.fixture
-def launch(server):
-    """launch(...): a running machine of a world of its own; terminated at the end."""
-    machines = []
-    ec2 = server.client("ec2", account=new_account())
-
-    def launch(state="running", **arguments):
-        machines.append(Machine.launch(server, ec2, **arguments))
-        machines[-1].reach(state)
-        return machines[-1]
-
-    yield launch
-    for machine in machines:
-        machine.terminate()
 
 
 def nothing_runs(machine):
@@ -237,8 +211,8 @@ def test_a_start_that_fails_goes_back_to_stopped_with_its_disk_and_says_why(laun
     assert machine.run("cat /root/kept") == "kept"
 
 
-def test_a_launch_that_fails_ends_terminated_and_says_why(server, launch):
-    machines = pathlib.Path(f"/var/lib/haar/{owner_of(server)}/machines")
+def test_a_launch_that_fails_ends_terminated_and_says_why(tiny_server, launch):
+    machines = pathlib.Path(f"/var/lib/haar/{owner_of(tiny_server)}/machines")
     aside = machines.with_name("machines.aside")
     machines.rename(aside)
     machines.write_text("no folder")

@@ -75,8 +75,7 @@ def test_a_machine_runs_without_it_and_it_is_named(without, truly):
         assert "HAAR_PRETEND_MISSING" in network["degradedReason"]
 
 
-def test_stop_start_and_the_end_leave_nothing_without_them(binary, tmp_path):
-    before = {at for at, _, _ in os.walk("/sys/fs/cgroup")}
+def test_stop_start_and_the_end_leave_nothing_without_them(binary):
     with start_with(binary, "native", env={"HAAR_PRETEND_MISSING": ",".join(FEATURES)}) as server:
         with cloud_of(server, binary, new_account()) as cloud:
             ident = cloud.run()["InstanceId"]
@@ -88,7 +87,6 @@ def test_stop_start_and_the_end_leave_nothing_without_them(binary, tmp_path):
             assert cloud.execute(ident, "cat", "/root/kept") == "kept\n"
             owner = health(server)["owner"]
     assert {at for at, _, _ in os.walk("/sys/fs/cgroup") if owner in at} == set()
-    assert {at for at, _, _ in os.walk("/sys/fs/cgroup")} - before == set()
 
 
 def test_a_feature_that_is_none_is_refused(binary):
