@@ -98,16 +98,17 @@ static void on_drain(void *cookie, struct http_socket *socket)
 
 /* From the client to the machine. */
 
+/* A failure ends nothing: a command that has ended takes no more, but what it said and its status are still to be read.
+ */
 static void on_written(uv_write_t *write, int status)
 {
     struct pipe_write *sent = (struct pipe_write *)write;
     struct exec_session *session = sent->session;
 
     free(sent);
-    if (status < 0) {
-        close_pipe(session);
-    } else if (session->client_paused && session->socket &&
-               uv_stream_get_write_queue_size((uv_stream_t *)&session->pipe) < QUEUED_MAX / 2) {
+    if (!session->client_paused || !session->socket)
+        return;
+    if (status < 0 || uv_stream_get_write_queue_size((uv_stream_t *)&session->pipe) < QUEUED_MAX / 2) {
         session->client_paused = false;
         http_socket_resume(session->socket);
     }

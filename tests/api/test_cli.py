@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import termios
+import threading
 import time
 
 import pytest
@@ -158,9 +159,34 @@ def test_exec_without_i_has_no_input(native, machine):
     assert native.run("exec", machine, "--", "cat", input="never read") == ""
 
 
+def feed(pipe, data):
+    try:
+        pipe.write(data)
+        pipe.close()
+    except OSError:
+        pass
+
+
 def test_exec_survives_a_command_that_reads_nothing_and_writes_much(native, machine):
     text = native.run("exec", "-i", machine, "--", "sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x", input="y" * (1 << 20))
     assert len(text) == 3000000
+
+
+def test_exec_gives_a_slow_reader_all_that_a_command_said_before_it_ended(native, machine):
+    size = 12000000
+    for _ in range(3):
+        process = native.start("exec", "-i", machine, "--", "sh", "-c", f"head -c {size} /dev/zero; exit 7", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        threading.Thread(target=feed, args=(process.stdin, b"y" * (1 << 20)), daemon=True).start()  # nobody takes it
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        time.sleep(0.3)
+        got = 0
+        while part := process.stdout.read1(65536):
+            got += len(part)
+            time.sleep(0.001)
+        assert (got, process.wait(10)) == (size, 7)
+        watchdog.cancel()
+        process.stdout.close()
 
 
 def test_exec_passes_signals_on(native, machine):
