@@ -1,6 +1,5 @@
 """`haar logs -f`: every byte that a machine's console has ever had, to the last, or the number of those that are lost."""
 
-import json
 import os
 import re
 import signal

@@ -2,7 +2,6 @@
 that nobody asked for.
 """
 
-import json
 import os
 import pathlib
 import re
