@@ -9,6 +9,7 @@
  * 4. the child copies that view, mounts what depends on its own namespaces (proc, sys), and pivots;
  * 5. after GO it gives up its rights and becomes init.
  */
+#include "guest/kernel.h"
 #include "guest/launch.h"
 
 #include <errno.h>

@@ -6,6 +6,7 @@
  * One thread, one poll loop, no allocation. What takes a process of its own (exec) is forked: this program is so
  * small that a fork costs nothing.
  */
+#include "guest/kernel.h"
 #include "guest/launch.h"
 
 #include <errno.h>

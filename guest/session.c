@@ -6,6 +6,7 @@
  * What stands on the machine's side of the fence holds nothing of the host: no descriptor beyond 0–2, no memory
  * that the guest could read (not dumpable until exec), and only the rights of `confine`.
  */
+#include "guest/kernel.h"
 #include "guest/launch.h"
 #include "workload/exec.h"
 
