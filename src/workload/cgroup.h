@@ -7,10 +7,9 @@
 
 #include "base/err.h"
 #include "guest/monitor.h"
+#include "workload/hierarchy.h"
 
-enum { CGROUP_TREES = 3, CGROUP_OLDER = 8, CGROUP_PATH = MONITOR_PATH - 32 };
-
-enum cgroup_controller { CGROUP_MEMORY, CGROUP_PIDS, CGROUP_CPU, CGROUP_CONTROLLERS };
+enum { CGROUP_TREES = 3, CGROUP_OLDER = 8 };
 
 struct cgroups {
     struct cgroup_tree {
