@@ -8,9 +8,14 @@ from machines import DRIVERS, cloud_of, start_with
 
 
 @pytest.fixture(scope="module", params=DRIVERS)
-def driver_server(request, binary):
+def driver(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def driver_server(driver, binary):
     """One server with machines, for each driver that this host has."""
-    with start_with(binary, request.param) as server:
+    with start_with(binary, driver) as server:
         yield server
 
 

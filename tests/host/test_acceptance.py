@@ -11,7 +11,7 @@ import time
 import pytest
 
 from haar import new_account
-from machines import ANYWHERE, answer_of, banner_server, cloud_of, rule, traces, until
+from machines import ANYWHERE, Cloud, answer_of, banner_server, cloud_of, rule, start_with, traces, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HELLO = "#!/bin/sh\necho \"hello from $(hostname)\"\necho done > /root/mark\n"
@@ -310,3 +310,63 @@ def test_accounts_are_apart_also_by_packets(cloud, driver_server, binary):
         assert other.answer_inside(caller, server["PrivateIpAddress"]) is None
         with pytest.raises(Exception, match="InvalidInstanceID.NotFound"):
             other.ec2.terminate_instances(InstanceIds=[server["InstanceId"]])
+
+
+# --- recovery
+
+
+COUNTER = """#!/bin/sh
+(i=0; while :; do i=$((i + 1)); echo "$$ $i" > /root/count.new; mv /root/count.new /root/count; sleep 0.05; done) > /dev/null 2>&1 &
+"""
+
+
+@pytest.fixture
+def restarted(driver, binary, tmp_path):
+    """restarted(*arguments): a Cloud of the one account, by a server of the same data folder; the one before is killed."""
+    servers, account = [], new_account()
+
+    def start(*arguments):
+        if servers:
+            servers[-1].kill()
+        servers.append(start_with(binary, driver, "--data", tmp_path / "data", *arguments))
+        return Cloud(servers[-1], binary, account)
+
+    yield start
+    servers[-1].stop()
+    start("--remove-on-exit").server.stop()
+
+
+def test_the_next_server_adopts_what_runs_and_does_what_was_asked(restarted):
+    cloud = restarted()
+    group = cloud.group(None, rule())
+    machine, counting = public_machine(cloud, group), cloud.run(COUNTER)["InstanceId"]
+    kept, asked = cloud.run()["InstanceId"], cloud.run()["InstanceId"]
+    cloud.booted(counting)
+    before = cloud.execute(counting, "cat", "/root/count").split()
+    cloud.ec2.stop_instances(InstanceIds=[kept])
+    cloud.ec2.terminate_instances(InstanceIds=[asked])
+
+    cloud = restarted()
+    until(lambda: cloud.in_state(kept, "stopped") and cloud.in_state(asked, "terminated"), 30, "what was asked is done")
+    assert cloud.show(machine["InstanceId"])["PublicIpAddress"] == machine["PublicIpAddress"]
+    assert answer_of(machine["PublicIpAddress"]) is not None
+    after = cloud.execute(counting, "cat", "/root/count").split()
+    assert after[0] == before[0] and int(after[1]) > int(before[1]), "the same process counts on"
+    until(lambda: not traces(asked), 5, f"nothing is left: {traces(asked)}")
+
+    cloud.revoke(group, rule())  # rules are obeyed by who adopted
+    assert answer_of(machine["PublicIpAddress"]) is None
+    cloud.ec2.start_instances(InstanceIds=[kept])
+    until(lambda: cloud.in_state(kept, "running"), what="what was stopped starts")
+
+
+def test_a_clean_end_keeps_machines_where_there_is_a_data_folder_until_they_are_to_go(restarted):
+    cloud = restarted()
+    ident = cloud.run(COUNTER)["InstanceId"]
+    cloud.booted(ident)
+    pid = cloud.execute(ident, "cut", "-d ", "-f1", "/root/count")
+    cloud.server.stop()
+    cloud = restarted("--remove-on-exit")
+    assert cloud.execute(ident, "cut", "-d ", "-f1", "/root/count") == pid
+    cloud.server.stop()
+    until(lambda: not traces(ident), 5, f"nothing is left: {traces(ident)}")
