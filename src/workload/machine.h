@@ -128,6 +128,7 @@ void watch_stop(struct native *native);
 
 /* trial.c: whether machines can be born here, and whether with ids of their own. */
 int trial_run(struct native *native, struct err *err);
+void trial_forget_disks(const struct native *native); /* those in memory, if they are there */
 
 /* adopt.c: fills the table from the folders. Before the watcher starts. */
 int adopt_all(struct native *native, struct err *err);

@@ -359,6 +359,7 @@ static void remove_folder(const char *folder, const char *name)
 
 static void remove_folders(struct native *native)
 {
+    trial_forget_disks(native);
     remove_folder(native->state_dir, "images");
     remove_folder(native->state_dir, "machines");
     remove_folder(native->run_dir, "m");

@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,7 +69,7 @@ static int try_once(const struct native *native, uint32_t id_base, bool *ret_no_
     pid_t pid = 0;
     int r;
 
-    snprintf(disk, sizeof disk, "%s/trial", native->state_dir);
+    snprintf(disk, sizeof disk, "%s/machines/.trial", native->state_dir);
     fill_config(native, disk, id_base, &config);
     r = make_disk(disk, err);
     if (r == 0)
@@ -83,22 +85,82 @@ static int try_once(const struct native *native, uint32_t id_base, bool *ret_no_
     return r;
 }
 
-int trial_run(struct native *native, struct err *err)
+/* With ids of its own, else without. */
+static int try_ids(const struct native *native, bool *ret_mapped, bool *ret_no_user, struct err *why, struct err *err)
 {
     const char *pretext = host_pretends(&native->host, HOST_USER_NAMESPACES);
-    bool no_user = pretext != NULL, ignored;
-    struct err why = ERR_INIT;
+    bool ignored;
     int r;
 
+    *ret_no_user = pretext != NULL;
     if (!pretext)
         pretext = host_pretends(&native->host, HOST_MAPPED_MOUNTS);
-    r = pretext ? err_plain(&why, "%s", pretext) : try_once(native, TRIAL_IDS, &no_user, &why);
-    if (r == 0)
-        return 0;
-    r = try_once(native, 0, &ignored, err);
-    if (r < 0)
+    *why = ERR_INIT;
+    r = pretext ? err_plain(why, "%s", pretext) : try_once(native, TRIAL_IDS, ret_no_user, why);
+    *ret_mapped = r == 0;
+    return r == 0 ? 0 : try_once(native, 0, &ignored, err);
+}
+
+/* ---- disks in memory ---- */
+
+static void machines_path(const struct native *native, char path[MONITOR_PATH])
+{
+    snprintf(path, MONITOR_PATH, "%s/machines", native->state_dir);
+}
+
+static bool disks_are_in_memory(const struct native *native)
+{
+    char path[MONITOR_PATH];
+    struct stat machines, state;
+
+    machines_path(native, path);
+    return stat(path, &machines) == 0 && stat(native->state_dir, &state) == 0 && machines.st_dev != state.st_dev;
+}
+
+static int put_disks_in_memory(const struct native *native, struct err *err)
+{
+    char path[MONITOR_PATH];
+
+    machines_path(native, path);
+    if (mount("haar", path, "tmpfs", MS_NODEV, "mode=700") < 0)
+        return err_os(err, errno, "mount a file system in memory at %s", path);
+    return 0;
+}
+
+void trial_forget_disks(const struct native *native)
+{
+    char path[MONITOR_PATH];
+
+    machines_path(native, path);
+    if (disks_are_in_memory(native))
+        umount2(path, MNT_DETACH);
+}
+
+/*
+ * Where an overlay cannot write to the file system that the state folder is on (another overlay, as a container's root
+ * is; NFS), disks are in memory.
+ */
+int trial_run(struct native *native, struct err *err)
+{
+    const char *pretext = host_pretends(&native->host, HOST_LASTING_DISKS);
+    bool in_memory = disks_are_in_memory(native), mapped, no_user;
+    struct err why, disks = ERR_INIT;
+    int r = pretext && !in_memory ? err_plain(&disks, "%s", pretext) : try_ids(native, &mapped, &no_user, &why, &disks);
+
+    if (r < 0 && !in_memory && put_disks_in_memory(native, err) == 0) {
+        in_memory = true;
+        r = try_ids(native, &mapped, &no_user, &why, err);
+        if (r < 0)
+            trial_forget_disks(native);
+    }
+    if (r < 0) {
+        *err = disks;
         return err_wrap(err, "no machine can be born here");
-    host_note(&native->host, no_user ? HOST_USER_NAMESPACES : HOST_MAPPED_MOUNTS, why.text);
-    native->unmapped = true;
+    }
+    if (in_memory)
+        host_note(&native->host, HOST_LASTING_DISKS, disks.text[0] ? disks.text : "as an earlier server found");
+    if (!mapped)
+        host_note(&native->host, no_user ? HOST_USER_NAMESPACES : HOST_MAPPED_MOUNTS, why.text);
+    native->unmapped = !mapped;
     return 0;
 }

@@ -4,15 +4,16 @@ HAAR_PRETEND_MISSING calls missing what this host has; rights are taken away for
 
 import json
 import os
+import pathlib
 import shutil
 
 import pytest
 
 from haar import Server, new_account
-from machines import answer_of, banner_server, cloud_of, rule, start_with, until
+from machines import Cloud, answer_of, banner_server, cloud_of, rule, start_with, until
 
 LIMITS = ["memory-limits", "process-limits", "cpu-limits"]
-FEATURES = [*LIMITS, "user-namespaces", "mapped-mounts", "packet-filter"]
+FEATURES = [*LIMITS, "user-namespaces", "mapped-mounts", "lasting-disks", "packet-filter"]
 NAMESPACES = ["user-namespaces", "mapped-mounts"]
 
 
@@ -87,6 +88,37 @@ def test_stop_start_and_the_end_leave_nothing_without_them(binary):
             assert cloud.execute(ident, "cat", "/root/kept") == "kept\n"
             owner = health(server)["owner"]
     assert {at for at, _, _ in os.walk("/sys/fs/cgroup") if owner in at} == set()
+
+
+def test_disks_in_memory_outlive_the_server_and_go_with_their_owner(binary, tmp_path):
+    env = {"HAAR_PRETEND_MISSING": "lasting-disks"}
+    server = start_with(binary, "native", "--data", tmp_path / "data", env=env)
+    account, owner = new_account(), health(server)["owner"]
+    ident = Cloud(server, binary, account).run()["InstanceId"]
+    Cloud(server, binary, account).execute(ident, "sh", "-c", "echo kept > /root/kept")
+    assert f"/var/lib/haar/{owner}/machines tmpfs" in pathlib.Path("/proc/self/mounts").read_text()
+    server.kill()
+    with start_with(binary, "native", "--data", tmp_path / "data", "--remove-on-exit") as server:  # nobody says it any more
+        cloud = Cloud(server, binary, account)
+        assert set(lacks(server)) == {"lasting-disks"} | (set(NAMESPACES) & set(lacks(server)))
+        assert cloud.execute(ident, "cat", "/root/kept") == "kept\n"
+        cloud.ec2.stop_instances(InstanceIds=[ident])
+        until(lambda: cloud.in_state(ident, "stopped"), what="it stops")
+        cloud.ec2.start_instances(InstanceIds=[ident])
+        until(lambda: cloud.in_state(ident, "running"), what="it starts")
+        assert cloud.execute(ident, "cat", "/root/kept") == "kept\n"
+    assert not os.path.exists(f"/var/lib/haar/{owner}")
+    assert owner not in pathlib.Path("/proc/self/mounts").read_text()
+
+
+def test_disks_in_memory_of_a_dead_server_are_removed_by_the_next(binary):
+    server = start_with(binary, "native", env={"HAAR_PRETEND_MISSING": "lasting-disks"})
+    owner = health(server)["owner"]
+    Cloud(server, binary, new_account()).run()
+    server.kill()
+    with start_with(binary, "native"):
+        until(lambda: not os.path.exists(f"/var/lib/haar/{owner}"), what="it is removed")
+    assert owner not in pathlib.Path("/proc/self/mounts").read_text()
 
 
 def test_a_feature_that_is_none_is_refused(binary):
