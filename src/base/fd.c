@@ -111,14 +111,15 @@ static int empty_dir(int fd, dev_t device, struct err *err);
 static int remove_entry(int dir, const char *name, dev_t device, struct err *err)
 {
     struct stat st;
-    int r;
+    int r, fd;
 
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : err_os(err, errno, "stat %s", name);
-    if (device && st.st_dev != device)
-        return err_os(err, EXDEV, "remove %s", name);
     if (S_ISDIR(st.st_mode)) {
-        int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        /* Of folders only: an overlay's files may have other device numbers than it has. */
+        if (device && st.st_dev != device)
+            return err_os(err, EXDEV, "remove %s", name);
+        fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
             return err_os(err, errno, "open %s", name);
         r = empty_dir(fd, st.st_dev, err);

@@ -5,9 +5,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { NAME_SIZE = 128 };
@@ -40,13 +42,13 @@ static int prepare_folder(struct err *err)
 int namespace_open(const char *name, struct err *err)
 {
     char path[NAME_SIZE];
-    struct stat st, folder;
+    struct statfs fs;
     int fd = open(path_of(name, path), O_RDONLY | O_CLOEXEC);
 
     if (fd < 0)
         return err_os(err, errno, "open %s", path);
     /* A plain file is what a crash between its creation and the mount leaves: no namespace. */
-    if (fstat(fd, &st) < 0 || stat(NAMESPACE_FOLDER, &folder) < 0 || st.st_dev == folder.st_dev) {
+    if (fstatfs(fd, &fs) < 0 || fs.f_type != NSFS_MAGIC) {
         close(fd);
         unlink(path);
         return err_os(err, ENOENT, "open %s", path);
