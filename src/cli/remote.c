@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 void remote_open(struct remote *remote, const struct remote_options *options)
 {
@@ -84,6 +85,27 @@ static struct str find_token(struct remote *remote)
     return owner.p ? token_read(&remote->arena, owner, remote->endpoint) : (struct str){0};
 }
 
+/* A server that has just started answers before it knows its machines: tens of milliseconds, a second with hundreds. */
+static bool is_starting(const struct http_reply *reply)
+{
+    return reply->status == 503 && str_contains(buf_str(&reply->body), S("\"BackendStarting\""));
+}
+
+static int call_started(struct remote *remote, struct http_call *http, struct str path, struct http_reply *reply,
+                        struct err *err)
+{
+    enum { LIMIT_MS = 10000, PAUSE_MS = 50 };
+    int r = call(remote, http, path, reply, err);
+
+    for (int waited = 0; r == 0 && is_starting(reply) && waited < LIMIT_MS; waited += PAUSE_MS) {
+        http_reply_free(reply);
+        *reply = HTTP_REPLY_INIT;
+        usleep(PAUSE_MS * 1000);
+        r = call(remote, http, path, reply, err);
+    }
+    return r;
+}
+
 int remote_ask(struct remote *remote, const struct remote_ask *ask, struct http_reply *reply, struct err *err)
 {
     struct http_header headers[2] = {{S("Content-Type"), S("application/json")}};
@@ -99,7 +121,7 @@ int remote_ask(struct remote *remote, const struct remote_ask *ask, struct http_
 
     if (token.len)
         headers[http.header_count++] = (struct http_header){S("Haar-Token"), token};
-    r = call(remote, &http, ask->path, reply, err);
+    r = call_started(remote, &http, ask->path, reply, err);
     if (r < 0)
         return r;
     if (reply->status == 403 && !token.len)
