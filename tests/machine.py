@@ -27,7 +27,7 @@ def until(check, what, seconds=20):
         if found:
             return found
         assert time.monotonic() < deadline, f"not within {seconds} s: {what() if callable(what) else what}"
-        time.sleep(0.02)
+        time.sleep(0.01)
 
 
 def stat_of(pid):

@@ -141,32 +141,31 @@ static void send_delete(struct nlmsghdr *head, int fd)
         log_warning("fabric: delete a link: %s", strerror(errno));
 }
 
-void link_delete(unsigned index, int fd)
+/* One, or all of a group. */
+static void delete_links(unsigned index, uint32_t group, int fd)
 {
     struct netlink nl;
     struct nlmsghdr *head;
     struct ifinfomsg *info;
 
     netlink_begin(&nl);
-    head = netlink_message(&nl, RTM_DELLINK, NLM_F_ACK, "delete the link", ENODEV);
+    head = netlink_message(&nl, RTM_DELLINK, NLM_F_ACK, "delete links", ENODEV);
     info = mnl_nlmsg_put_extra_header(head, sizeof *info);
     info->ifi_family = AF_UNSPEC;
     info->ifi_index = (int)index;
+    if (group)
+        mnl_attr_put_u32(head, IFLA_GROUP, group);
     send_delete(head, fd);
+}
+
+void link_delete(unsigned index, int fd)
+{
+    delete_links(index, 0, fd);
 }
 
 void link_delete_leaving(int fd)
 {
-    struct netlink nl;
-    struct nlmsghdr *head;
-    struct ifinfomsg *info;
-
-    netlink_begin(&nl);
-    head = netlink_message(&nl, RTM_DELLINK, NLM_F_ACK, "delete the links", ENODEV);
-    info = mnl_nlmsg_put_extra_header(head, sizeof *info);
-    info->ifi_family = AF_UNSPEC;
-    mnl_attr_put_u32(head, IFLA_GROUP, LINK_LEAVING);
-    send_delete(head, fd);
+    delete_links(0, LINK_LEAVING, fd);
 }
 
 int link_socket(void)

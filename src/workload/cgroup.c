@@ -75,9 +75,8 @@ void cgroups_open(struct str owner, const char *const without[CGROUP_CONTROLLERS
         snprintf(ret_cgroups->missing[i], sizeof ret_cgroups->missing[i], "%.159s", why ? why : "");
     }
     /* Without limits a machine's processes are still in a cgroup of its own. */
-    found = hierarchies.unified;
-    found.is_unified = true;
-    if (ret_cgroups->count == 0 && found.path[0] && add_tree(ret_cgroups, &found, "", owner, &err) < 0)
+    if (ret_cgroups->count == 0 && hierarchies.unified.path[0] &&
+        add_tree(ret_cgroups, &hierarchies.unified, "", owner, &err) < 0)
         log_warning("%s", err.text);
     hierarchies_free(&hierarchies);
 }

@@ -262,6 +262,7 @@ void hierarchies_open(struct hierarchies *ret)
         place_unified(&ret->unified);
     else
         ret->unified.path[0] = '\0';
+    ret->unified.is_unified = true;
 }
 
 void hierarchies_free(struct hierarchies *hierarchies)
@@ -281,6 +282,5 @@ int hierarchy_with(const struct hierarchies *hierarchies, const char *controller
     if (!cgroup_lists(hierarchies->unified.path, "cgroup.subtree_control", controller))
         return err_plain(err, "cgroup %s does not pass the controller %s on", hierarchies->unified.path, controller);
     *ret = hierarchies->unified;
-    ret->is_unified = true;
     return 0;
 }

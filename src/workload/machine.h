@@ -18,7 +18,8 @@
 
 #define MACHINE_MAGIC "haarmac2" /* of a record: its shape */
 
-enum { MACHINE_INTERFACES = 15, MACHINE_ID = 64 };
+/* Ids of machines: the "Here be lions" part of the id space that systemd's documentation leaves free, for 4,095. */
+enum { MACHINE_INTERFACES = 15, MACHINE_ID = 64, MACHINE_IDS_FIRST = 0x70000000 };
 
 /* What it takes to start a machine, and to take one apart later: kept in its run folder as bytes, up to its last
  * interface. The interfaces change while it runs: read and written under the lock. */

@@ -7,8 +7,7 @@
 
 enum { PROCESSES = 8192 };
 
-/* The "Here be lions" part of the id space that systemd's documentation leaves free: 0x70000000 on, 4,095 machines. */
-enum { IDS_FIRST = 0x70000000, IDS_SLOTS = 4095 };
+enum { IDS_SLOTS = 4095 };
 
 static bool valid_name(struct str s)
 {
@@ -133,7 +132,7 @@ static uint32_t take_ids(struct native *native)
 
     pthread_mutex_lock(&native->lock);
     for (int i = 0; i < IDS_SLOTS; i++) {
-        base = IDS_FIRST + MONITOR_IDS * (native->next_ids++ % IDS_SLOTS);
+        base = MACHINE_IDS_FIRST + MONITOR_IDS * (native->next_ids++ % IDS_SLOTS);
         if (!ids_taken(native, base))
             break;
     }

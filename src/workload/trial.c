@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TRIAL_IDS = 0x70000000, TRIAL_LIMIT_S = 20 };
+enum { TRIAL_LIMIT_S = 20 };
 
 static int make_disk(const char *disk, struct err *err)
 {
@@ -96,7 +96,7 @@ static int try_ids(const struct native *native, bool *ret_mapped, bool *ret_no_u
     if (!pretext)
         pretext = host_pretends(&native->host, HOST_MAPPED_MOUNTS);
     *why = ERR_INIT;
-    r = pretext ? err_plain(why, "%s", pretext) : try_once(native, TRIAL_IDS, ret_no_user, why);
+    r = pretext ? err_plain(why, "%s", pretext) : try_once(native, MACHINE_IDS_FIRST, ret_no_user, why);
     *ret_mapped = r == 0;
     return r == 0 ? 0 : try_once(native, 0, &ignored, err);
 }

@@ -7,10 +7,10 @@ import os
 import pathlib
 import socket
 import subprocess
-import time
 
 import pytest
 
+import machine
 from haar import Server
 
 # What runs machines. Each is a parameter of the acceptance suite; docker and kubernetes become two more rows.
@@ -38,13 +38,7 @@ def banner_server(name):
 
 def until(check, seconds=10, what="it"):
     """The first true value of check(), asked often; fails after that many seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = check()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.01)
+    return machine.until(check, what, seconds)
 
 
 def traces(ident):
