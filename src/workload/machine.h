@@ -134,6 +134,9 @@ void trial_forget_disks(const struct native *native); /* those in memory, if the
 /* adopt.c: fills the table from the folders. Before the watcher starts. */
 int adopt_all(struct native *native, struct err *err);
 
+/* native_parts.c: all that it is made of; what runs is adopted. On failure what is open is the caller's to close. */
+int native_open_parts(struct native *native, const struct workload_native_config *config, struct err *err);
+
 /* native_exec.c, native_network.c: of the driver's table. */
 int native_exec(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
                 struct err *err);
