@@ -7,6 +7,11 @@
  *   < 0          failed, err filled: nothing is changed
  *   CALL_LATER   call_later() has been given a job: it runs on a worker with input of its own and no record, then
  *                `finish` runs on the loop in a new transaction and returns one of these again
+ *
+ * Between the handler and `finish` the loop runs: records change, accounts are reset, worlds are dropped, the client
+ * leaves. What outlives that is the call itself with its arena (input, strings made for it) and what the job owns;
+ * nothing else may be held, no record, no world, no place in a table, no view into a buffer that grows. `finish` looks
+ * everything up again and checks it anew, as if it were the handler; the call's own transaction and world are new.
  */
 #pragma once
 
@@ -52,8 +57,7 @@ struct call {
     const struct operation *operation;
     struct str account, region, access_key;
     struct arena *arena;
-    struct tx *tx; /* valid in handler and finish only */
-    struct world *world;
+    struct tx *tx; /* valid in handler and finish only; in the world of account and region */
     char request_id[ID_UUID_SIZE];
     const void *in;
     void *out;

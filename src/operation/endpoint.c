@@ -183,11 +183,7 @@ static int prepare(struct exchange *x, struct err *err)
     call->service = x->service;
     input = call->operation->input == NO_SHAPE ? NULL : &x->service->shapes[call->operation->input];
     call->in = input ? arena_alloc(call->arena, input->size) : NULL;
-    r = query_decode(x->service, call->operation, &x->form, call->arena, (void *)call->in, err);
-    if (r < 0)
-        return r;
-    call->world = store_world(call->engine->store, call->account, call->region);
-    return 0;
+    return query_decode(x->service, call->operation, &x->form, call->arena, (void *)call->in, err);
 }
 
 static void on_api(struct endpoint *endpoint, struct http_request *request)

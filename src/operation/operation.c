@@ -36,7 +36,9 @@ static bool dry_run_asked(const struct call *call)
 
 static void begin(struct call *call)
 {
-    call->tx = tx_begin(call->engine->store, call->world, call->arena,
+    struct store *store = call->engine->store;
+
+    call->tx = tx_begin(store, store_world(store, call->account, call->region), call->arena,
                         service_name(call->service, call->operation->name));
 }
 

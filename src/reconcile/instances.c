@@ -25,13 +25,13 @@ struct machine *machine_of(struct instances *all, struct world *world, struct st
 
     if (machine || id.len >= INSTANCE_ID_SIZE) {
         if (machine && world)
-            machine->world = world;
+            world_keep(&machine->world, world);
         return machine;
     }
     machine = mem_alloc(sizeof *machine);
     str_to_z(id, machine->id, sizeof machine->id);
     machine->all = all;
-    machine->world = world;
+    world_keep(&machine->world, world);
     map_put(&all->machines, str_of(machine->id), machine);
     return machine;
 }
@@ -39,6 +39,7 @@ struct machine *machine_of(struct instances *all, struct world *world, struct st
 static void forget(struct machine *machine)
 {
     map_remove(&machine->all->machines, str_of(machine->id));
+    world_keep(&machine->world, NULL);
     arena_free(&machine->arena);
     free(machine);
 }

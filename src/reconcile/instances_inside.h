@@ -17,7 +17,7 @@ struct machine {
     struct queue_item item;
     char id[INSTANCE_ID_SIZE];
     struct instances *all;
-    struct world *world;
+    struct world *world; /* kept */
     bool present; /* the driver may have something of it */
     enum job_kind job;
     int64_t generation; /* of the record when the machine was last asked to run; 0: never */

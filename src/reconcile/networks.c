@@ -66,7 +66,7 @@ static struct part *stale(struct networks *network, struct world *world, enum pa
         str_to_z(id, part->id, sizeof part->id);
         map_put(&network->parts, str_of(part->id), part);
     }
-    part->world = world;
+    world_keep(&part->world, world);
     part->last = network->number;
     if (!part->since)
         part->since = part->last;
@@ -79,6 +79,7 @@ static struct part *stale(struct networks *network, struct world *world, enum pa
 static void forget(struct part *part)
 {
     map_remove(&part->network->parts, str_of(part->id));
+    world_keep(&part->world, NULL);
     arena_free(&part->arena);
     free(part);
 }

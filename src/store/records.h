@@ -67,6 +67,7 @@ struct world {
     struct table **tables; /* by kind, made when first needed */
     uint64_t number;       /* in the journal; 0: not written */
     uint64_t last_change;
+    unsigned kept; /* by how many */
     bool seeded;
     struct record **seeds; /* seeded records that no commit has taken along yet, in order of creation */
     size_t seed_count, seed_capacity;

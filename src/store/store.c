@@ -128,6 +128,15 @@ struct world *store_world(struct store *store, struct str account, struct str re
     return world;
 }
 
+void world_keep(struct world **place, struct world *world)
+{
+    if (world)
+        world->kept++;
+    if (*place)
+        (*place)->kept--;
+    *place = world;
+}
+
 struct str world_account(const struct world *world)
 {
     return world->account;
@@ -174,7 +183,7 @@ void worlds_trim(struct store *store)
     assert(!store->tx);
     while (world && store->fresh_count > FRESH_WORLDS) {
         struct world *next = world->next;
-        if (world->last_change <= store->delivered) { /* else the feed still names it */
+        if (!world->kept && world->last_change <= store->delivered) { /* else the feed still names it */
             list_remove(&store->fresh, world);
             store->fresh_count--;
             map_remove(&store->worlds, world->key);

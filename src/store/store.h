@@ -66,9 +66,14 @@ bool store_healthy(const struct store *store); /* false while the journal cannot
  * calls it, when nothing points at records. */
 void store_collect(struct store *store);
 
-/* Worlds are made when first asked for. A world that holds nothing journaled may be dropped again (oldest first, beyond
- * 256 of them). */
+/*
+ * Worlds are made when first asked for. One that holds nothing journaled is dropped again whenever control returns to
+ * the loop (the longest unused first, beyond 256 of them). So a pointer to a world is good until then; who needs the
+ * world later asks for it again by its names, or keeps it.
+ */
 struct world *store_world(struct store *store, struct str account, struct str region);
+/* *place is the world from now on, and what was there is let go. While it is in a place it is not dropped. NULL is none. */
+void world_keep(struct world **place, struct world *world);
 struct str world_account(const struct world *world);
 struct str world_region(const struct world *world);
 struct world *store_next_world(struct store *store, struct world *after); /* all, in no order; NULL starts and ends */

@@ -370,6 +370,29 @@ static void unwritten_worlds_are_dropped_beyond_256_and_written_ones_stay(void *
     assert_ptr_equal(store_world(f->store, S("111111111111"), S("eu-west-1")), f->world);
 }
 
+static void a_world_that_is_kept_is_dropped_when_it_is_let_go(void **state)
+{
+    struct fixture *f = *state;
+    struct world *kept = NULL;
+    char account[16];
+    bool there = false;
+
+    world_keep(&kept, store_world(f->store, S("222222222222"), S("eu-west-1")));
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 300; i++) {
+            snprintf(account, sizeof account, "%012d", i);
+            store_world(f->store, str_of(account), S("eu-west-1"));
+        }
+        turn(f);
+        there = false;
+        for (struct world *world = NULL; (world = store_next_world(f->store, world));)
+            there = there || str_equal(world_account(world), S("222222222222"));
+        assert_int_equal(there, round == 0);
+        if (round == 0)
+            world_keep(&kept, NULL);
+    }
+}
+
 static void a_reset_forgets_one_account_and_tells_the_feed(void **state)
 {
     struct fixture *f = *state;
@@ -515,6 +538,7 @@ int main(void)
         TEST(a_seed_is_delivered_with_the_first_commit_of_its_world),
         TEST(a_failed_seed_fails_the_commit_and_is_tried_again),
         TEST(unwritten_worlds_are_dropped_beyond_256_and_written_ones_stay),
+        TEST(a_world_that_is_kept_is_dropped_when_it_is_let_go),
         TEST(a_reset_forgets_one_account_and_tells_the_feed),
         TEST(in_memory_every_commit_is_durable_at_once),
         TEST(indexes_agree_with_a_naive_model_over_random_operations),
