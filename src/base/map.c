@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+enum { FIRST_CAPACITY = 4 }; /* most maps stay small: an index of a world that has one VPC */
+
 static struct map_slot *find(const struct map *map, struct str key, uint64_t hash)
 {
     size_t mask = map->capacity - 1;
@@ -24,7 +26,7 @@ static void grow(struct map *map)
 {
     struct map old = *map;
 
-    map->capacity = old.capacity ? old.capacity * 2 : 16;
+    map->capacity = old.capacity ? old.capacity * 2 : FIRST_CAPACITY;
     map->slots = mem_alloc(map->capacity * sizeof *map->slots);
     for (size_t i = 0; i < old.capacity; i++)
         if (old.slots[i].key.p)
