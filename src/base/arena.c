@@ -2,10 +2,26 @@
 
 #include "base/mem.h"
 
+#include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/*
+ * Under the address sanitizer what is not given out is poisoned, and GAP bytes lie between what is: a write past an
+ * allocation's end, or into an arena that has ended, is found as if each were malloc's.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define GAP 16
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GAP 16
+#endif
+#endif
+#ifndef GAP
+#define GAP 0
+#endif
 
 enum { FIRST_BLOCK = 16 * 1024, ALIGN = 16 };
 
@@ -28,17 +44,27 @@ static void add_block(struct arena *arena, size_t least)
     arena->block = block;
     arena->at = block->data;
     arena->end = block->data + size;
+    ASAN_POISON_MEMORY_REGION(block->data, size);
+}
+
+static void free_block(struct arena_block *block)
+{
+    ASAN_UNPOISON_MEMORY_REGION(block->data, block->size);
+    free(block);
 }
 
 void *arena_alloc(struct arena *arena, size_t size)
 {
+    size_t room = (size + ALIGN - 1 + GAP) & ~(size_t)(ALIGN - 1);
     void *p;
 
-    size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    if (!arena->at || (size_t)(arena->end - arena->at) < size) /* nothing is a place too: an empty list is not absent */
-        add_block(arena, size);
+    if (size > PTRDIFF_MAX / 2)
+        abort();
+    if (!arena->at || (size_t)(arena->end - arena->at) < room) /* nothing is a place too: an empty list is not absent */
+        add_block(arena, room);
     p = arena->at;
-    arena->at += size;
+    arena->at += room;
+    ASAN_UNPOISON_MEMORY_REGION(p, size);
     return memset(p, 0, size);
 }
 
@@ -86,17 +112,20 @@ void arena_reset(struct arena *arena)
 
     while (block && block->older) {
         struct arena_block *older = block->older;
-        free(block);
+        free_block(block);
         block = older;
     }
     arena->block = block;
     arena->at = block ? block->data : NULL;
     arena->end = block ? block->data + block->size : NULL;
+    if (block)
+        ASAN_POISON_MEMORY_REGION(block->data, block->size);
 }
 
 void arena_free(struct arena *arena)
 {
     arena_reset(arena);
-    free(arena->block);
+    if (arena->block)
+        free_block(arena->block);
     *arena = ARENA_INIT;
 }

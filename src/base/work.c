@@ -13,6 +13,7 @@ struct job {
 
 struct queue {
     struct job *first, **last;
+    size_t count;
 };
 
 struct work_pool {
@@ -31,6 +32,7 @@ static void push(struct queue *queue, struct job *job)
     job->next = NULL;
     *queue->last = job;
     queue->last = &job->next;
+    queue->count++;
 }
 
 static struct job *pop(struct queue *queue)
@@ -41,6 +43,7 @@ static struct job *pop(struct queue *queue)
         queue->first = job->next;
         if (!queue->first)
             queue->last = &queue->first;
+        queue->count--;
     }
     return job;
 }
@@ -75,7 +78,7 @@ static void on_finished(uv_async_t *async)
 
     uv_mutex_lock(&pool->lock);
     job = pool->finished.first;
-    pool->finished = (struct queue){NULL, &pool->finished.first};
+    pool->finished = (struct queue){.last = &pool->finished.first};
     uv_mutex_unlock(&pool->lock);
     for (; job; job = next) {
         next = job->next;
@@ -111,7 +114,7 @@ void work_run(struct work_pool *pool, void (*run)(void *arg), void (*done)(void 
     pool->pending++;
     uv_mutex_lock(&pool->lock);
     push(&pool->waiting, job);
-    more = pool->idle == 0 && pool->count < pool->max;
+    more = pool->waiting.count > pool->idle && pool->count < pool->max; /* one that was woken is idle until it runs */
     uv_cond_signal(&pool->wake);
     uv_mutex_unlock(&pool->lock);
     if (more && uv_thread_create(&pool->threads[pool->count], work_thread, pool) == 0)

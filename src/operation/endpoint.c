@@ -41,10 +41,7 @@ static void answer(struct exchange *x)
 
 static void on_ready(void *cookie)
 {
-    struct exchange *x = cookie;
-
-    x->parked = NULL;
-    answer(x);
+    answer(cookie);
 }
 
 /* An error of ours is logged here, with its chain, and told to the client by its request id only. */
@@ -86,7 +83,7 @@ static void on_done(struct call *call, int r, struct err *err)
         operation_answer(call, &x->body);
         *last_size(x) = x->body.len < SIZE_MAX_KEPT ? (uint32_t)(x->body.len + x->body.len / 64) : 0;
     }
-    x->parked = park(call, on_ready, x);
+    park(call, &x->parked, on_ready, x);
 }
 
 static void on_gone(void *arg, struct http_request *request)

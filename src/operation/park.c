@@ -31,6 +31,7 @@ struct parked {
     bool follows, delivered, timed;
     uv_timer_t timer;
     struct store_wait *durable;
+    struct parked **at; /* where its caller knows it by */
     void (*ready)(void *cookie);
     void *cookie;
 };
@@ -99,6 +100,7 @@ static void on_durable(void *cookie)
     void *of = parked->cookie;
 
     parked->durable = NULL;
+    *parked->at = NULL;
     end(parked); /* first: the ids that it watches are the call's, which the answer frees */
     ready(of);
 }
@@ -206,22 +208,24 @@ static void add_watches(struct parked *parked, const struct call *call)
     parked->left = count;
 }
 
-struct parked *park(struct call *call, void (*ready)(void *cookie), void *cookie)
+void park(struct call *call, struct parked **at, void (*ready)(void *cookie), void *cookie)
 {
     struct store *store = call->engine->store;
     uint64_t number = store_last(store);
     struct parked *parked;
     bool follows = call->wrote && call->engine->parking->behind;
 
+    *at = NULL;
     if (!call->waits && !follows && store_durable(store) >= number) {
         ready(cookie);
-        return NULL;
+        return;
     }
-    parked = mem_alloc(sizeof *parked);
-    *parked = (struct parked){.parking = call->engine->parking, .number = number, .ready = ready, .cookie = cookie};
+    *at = parked = mem_alloc(sizeof *parked);
+    *parked = (struct parked){
+        .parking = call->engine->parking, .number = number, .at = at, .ready = ready, .cookie = cookie};
     if (!call->waits && !follows) {
         parked->durable = store_when_durable(store, number, on_durable, parked);
-        return parked;
+        return;
     }
     add_watches(parked, call);
     if (follows) {
@@ -232,7 +236,6 @@ struct parked *park(struct call *call, void (*ready)(void *cookie), void *cookie
     uv_timer_init(call->engine->loop, &parked->timer);
     parked->timer.data = parked;
     uv_timer_start(&parked->timer, on_timer, PARK_LIMIT_MS, 0);
-    return parked;
 }
 
 void parked_cancel(struct parked *parked)

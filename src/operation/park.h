@@ -20,6 +20,9 @@ void parking_look(struct parking *parking);
 void parking_free(struct parking *parking);
 
 struct parked;
-/* Calls ready(cookie) once, from here when nothing is to be waited for. NULL when ready has been called. */
-struct parked *park(struct call *call, void (*ready)(void *cookie), void *cookie);
+/*
+ * Calls ready(cookie) once, from here when nothing is to be waited for. *at is the parked answer until then, and NULL
+ * before ready is called: what at lies in may end with the answer.
+ */
+void park(struct call *call, struct parked **at, void (*ready)(void *cookie), void *cookie);
 void parked_cancel(struct parked *parked); /* its client has left */

@@ -18,6 +18,8 @@ struct fixture {
     char id[8]; /* the call's own memory: gone when it has been answered */
     struct call_wait wait;
     unsigned answers;
+    struct parked *parked;
+    bool was_null; /* parked, when the answer was given */
 };
 
 static int setup(void **state)
@@ -53,6 +55,7 @@ static void answer(void *cookie)
     struct fixture *f = cookie;
 
     f->answers++;
+    f->was_null = !f->parked;
     memset(f->id, 'x', sizeof f->id);
 }
 
@@ -81,7 +84,8 @@ static struct parked *wait_for_box(struct fixture *f)
     memcpy(f->id, "b", 2);
     f->wait = (struct call_wait){NULL, BOX, {f->id, 1}, is_labelled};
     f->call.waits = &f->wait;
-    return park(&f->call, answer, f);
+    park(&f->call, &f->parked, answer, f);
+    return f->parked;
 }
 
 static void run_until_answered(struct fixture *f)
@@ -118,6 +122,35 @@ static void an_answer_whose_time_is_up_leaves_nothing_that_watches(void **state)
     run_until_answered(f);
 }
 
+static void what_was_so_before_the_call_settles_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    put_box(f, "settled");
+    put_box(f, ""); /* the call's own commit */
+    assert_non_null(wait_for_box(f));
+    uv_run(&f->loop, UV_RUN_NOWAIT); /* both are delivered */
+    assert_int_equal(f->answers, 0);
+    put_box(f, "settled");
+    run_until_answered(f);
+}
+
+static void an_answer_is_parked_nowhere_when_it_is_given(void **state)
+{
+    struct fixture *f = *state;
+
+    f->parked = (struct parked *)f;
+    park(&f->call, &f->parked, answer, f); /* at once */
+    assert_int_equal(f->answers, 1);
+    assert_true(f->was_null);
+    f->answers = 0;
+    put_box(f, "");
+    assert_non_null(wait_for_box(f));
+    put_box(f, "settled");
+    run_until_answered(f);
+    assert_true(f->was_null);
+}
+
 static void an_answer_whose_client_has_left_is_not_given(void **state)
 {
     struct fixture *f = *state;
@@ -135,6 +168,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_answer_waits_until_its_record_is_settled),
         TEST(an_answer_whose_time_is_up_leaves_nothing_that_watches),
+        TEST(what_was_so_before_the_call_settles_nothing),
+        TEST(an_answer_is_parked_nowhere_when_it_is_given),
         TEST(an_answer_whose_client_has_left_is_not_given),
     };
 
