@@ -17,7 +17,9 @@ struct fixture {
     unsigned left;
 };
 
-static void on_idle(uv_idle_t *idle) {}
+static void on_idle(uv_idle_t *idle)
+{
+}
 
 static void set_up(struct fixture *f)
 {
@@ -49,7 +51,9 @@ static void turn(struct fixture *f)
         uv_run(&f->loop, UV_RUN_NOWAIT);
 }
 
-static void nothing(void *arg) {}
+static void nothing(void *arg)
+{
+}
 
 /* Ends when as many jobs as there are threads have come here: only if each has a thread of its own. */
 static void meet_the_others(void *arg)

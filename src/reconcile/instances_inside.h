@@ -18,7 +18,7 @@ struct machine {
     char id[INSTANCE_ID_SIZE];
     struct instances *all;
     struct world *world; /* kept */
-    bool present; /* the driver may have something of it */
+    bool present;        /* the driver may have something of it */
     enum job_kind job;
     int64_t generation; /* of the record when the machine was last asked to run; 0: never */
     int64_t reboots;    /* done, of that generation */

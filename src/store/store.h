@@ -72,7 +72,8 @@ void store_collect(struct store *store);
  * world later asks for it again by its names, or keeps it.
  */
 struct world *store_world(struct store *store, struct str account, struct str region);
-/* *place is the world from now on, and what was there is let go. While it is in a place it is not dropped. NULL is none. */
+/* *place is the world from now on, and what was there is let go. While it is in a place it is not dropped. NULL is
+ * none. */
 void world_keep(struct world **place, struct world *world);
 struct str world_account(const struct world *world);
 struct str world_region(const struct world *world);
