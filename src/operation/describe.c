@@ -186,17 +186,6 @@ static int by_page(struct describe *d, struct str token, struct str *ret_token)
     return r;
 }
 
-static int page_size_check(const struct resource *row, const struct opt_int *max, struct err *err)
-{
-    bool low = max->value < row->least_page;
-
-    if (!max->set || (!low && (!row->most_page || max->value <= row->most_page)))
-        return 0;
-    return err_aws(err, &AWS_INVALID_PARAMETER_VALUE,
-                   "Value ( %lld ) for parameter maxResults is invalid. Expecting a value %s than %d.",
-                   (long long)max->value, low ? "greater" : "less", low ? row->least_page - 1 : row->most_page + 1);
-}
-
 int resource_select(struct call *call, uint16_t kind, const void *in, struct any_list *ret, struct str *ret_next,
                     struct err *err)
 {
@@ -217,9 +206,6 @@ int resource_select(struct call *call, uint16_t kind, const void *in, struct any
     if (ids->count && max->set && row->ids_exclude_pages)
         return err_aws(err, &AWS_INVALID_PARAMETER_COMBINATION,
                        "The parameter maxResults cannot be used with ids of a %s in the same request", row->name);
-    r = page_size_check(row, max, err);
-    if (r < 0)
-        return r;
     if (max->set)
         d.limit = (size_t)max->value;
     r = ids->count ? by_ids(&d, ids) : by_page(&d, *(const struct str *)member_at(in, row->next_token), ret_next);

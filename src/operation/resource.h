@@ -53,7 +53,6 @@ struct resource {
     uint16_t id_offset;
     uint16_t page;      /* how many a page has when the caller does not say; 0: all */
     uint16_t hidden_of; /* a kind: an id that this one does not show, but that one has, is passed over; NO_KIND: none */
-    uint16_t least_page, most_page; /* what it may say; most 0: any */
     bool ids_exclude_pages;
     uint16_t tags; /* offset of its tag list; NO_MEMBER: none */
     /* Describe: offsets in its request and answer; NO_MEMBER: it has none */

@@ -1,5 +1,6 @@
 #include "reconcile/network_spec.h"
 
+#include "base/mem.h"
 #include "services/ec2/address.h"
 
 #include <arpa/inet.h>
@@ -102,19 +103,24 @@ bool network_vpc(struct tx *tx, struct arena *arena, struct str vpc_id, uint64_t
 /* --- a group: its rules ----------------------------------------------------------------------------------------------
  */
 
-static int protocol_number(struct str name)
+/* The number of a rule's protocol, FABRIC_ANY for "-1" (all). False: it is none, and nothing may pass by it. */
+static bool protocol_of(struct str name, int *ret)
 {
+    static const struct {
+        const char *name;
+        int number;
+    } named[] = {{"tcp", TCP}, {"udp", UDP}, {"icmp", ICMP}, {"icmpv6", ICMPV6}, {"-1", FABRIC_ANY}};
     int64_t number;
 
-    if (str_equal(name, S("tcp")))
-        return TCP;
-    if (str_equal(name, S("udp")))
-        return UDP;
-    if (str_equal(name, S("icmp")))
-        return ICMP;
-    if (str_equal(name, S("icmpv6")))
-        return ICMPV6;
-    return str_to_int(name, &number) && number >= 0 && number <= 255 ? (int)number : FABRIC_ANY;
+    for (size_t i = 0; i < ARRAY_LEN(named); i++)
+        if (str_equal(name, str_of(named[i].name))) {
+            *ret = named[i].number;
+            return true;
+        }
+    if (!str_to_int(name, &number) || number < 0 || number > 255)
+        return false;
+    *ret = (int)number;
+    return true;
 }
 
 static bool ipv6_of(struct str text, struct fabric_rule *out)
@@ -130,12 +136,14 @@ static bool ipv6_of(struct str text, struct fabric_rule *out)
     return true;
 }
 
-/* False: nothing that packets could match (a prefix list). */
+/* False: nothing that packets could match (a prefix list, an unknown protocol). */
 static bool fill_rule(struct arena *arena, const struct ec2_security_group_rule *rule, struct fabric_rule *out)
 {
     bool ranged;
 
-    *out = (struct fabric_rule){.egress = rule->is_egress.value, .protocol = protocol_number(rule->ip_protocol)};
+    *out = (struct fabric_rule){.egress = rule->is_egress.value};
+    if (!protocol_of(rule->ip_protocol, &out->protocol))
+        return false;
     ranged = out->protocol == TCP || out->protocol == UDP || out->protocol == ICMP || out->protocol == ICMPV6;
     out->from = ranged && rule->from_port.set ? (int)rule->from_port.value : FABRIC_ANY;
     out->to = ranged && rule->to_port.set ? (int)rule->to_port.value : FABRIC_ANY;

@@ -141,7 +141,6 @@ def resource(model, k, filters, refers):
     if k.page:
         fields.append(f".page = {k.page}")
     fields.append(f".hidden_of = {s.upper()}_{snake(k.hidden_of).upper()}" if k.hidden_of else ".hidden_of = NO_KIND")
-    fields.append(f".least_page = {k.page_sizes[0]}, .most_page = {k.page_sizes[1]}")
     if k.exclusive:
         fields.append(".ids_exclude_pages = true")
     if filters:

@@ -65,10 +65,7 @@ def prototype(model, name, op):
 
 
 def range_of(shape):
-    data = shape.data
-    if "min" not in data and "max" not in data:
-        return None
-    return (data.get("min"), data.get("max"))
+    return (shape.data.get("min"), shape.data.get("max")) if shape.is_ranged() else None
 
 
 def integer(value, otherwise):

@@ -3,6 +3,7 @@ import re
 
 SCALARS = {"string": "STRING", "character": "STRING", "blob": "BLOB", "integer": "INT", "long": "LONG", "float": "DOUBLE",
            "double": "DOUBLE", "boolean": "BOOL", "timestamp": "TIME"}
+NUMBERS = ("INT", "LONG", "DOUBLE")
 C_TYPES = {"STRING": "struct str", "BLOB": "struct str", "INT": "struct opt_int", "LONG": "struct opt_int",
            "DOUBLE": "struct opt_double", "BOOL": "struct opt_bool", "TIME": "struct opt_time"}
 KEYWORDS = {"default", "return", "register", "continue", "break", "auto", "static", "const", "void", "int", "long", "short", "char",
@@ -55,6 +56,9 @@ class Shape:
             self.item = data["member"].get("locationName") or ("member" if protocol == "query" else "item")
         self.index = None
 
+    def is_ranged(self):
+        return "min" in self.data or "max" in self.data
+
     def member(self, name):
         for m in self.members:
             if m.name == name:
@@ -73,6 +77,7 @@ class Model:
             self.shapes[name].enum = []
         self.add_private(rows)
         self.mark_always(rows)
+        self.add_ranges(rows)
         for i, shape in enumerate(self.shapes.values()):
             shape.index = i
         n = 0
@@ -113,6 +118,48 @@ class Model:
                 if not m:
                     raise ModelError(f"always {name}: no member {member}")
                 m.always = True
+
+    def add_ranges(self, rows):
+        """A number's range, where the model tells none, is its member's: the member gets a shape of its own."""
+        for (name, member), limits in rows.ranges.items():
+            m = self.shape(name).member(member)
+            if not m:
+                raise ModelError(f"range {name}: no member {member}")
+            shape = self.shapes[m.shape_name]
+            if shape.kind not in NUMBERS or shape.is_ranged():
+                raise ModelError(f"range {name}.{member}: {'the model has one' if shape.is_ranged() else 'it is no number'}")
+            if limits is None:
+                continue
+            m.shape_name = f"{shape.name}:{limits[0]}:{'' if limits[1] is None else limits[1]}"
+            data = {"type": shape.type, "min": limits[0]} | ({} if limits[1] is None else {"max": limits[1]})
+            self.shapes.setdefault(m.shape_name, Shape(m.shape_name, data, self.protocol))
+
+    def check_ranges(self, rows, operations):
+        """Every number that a built operation takes is held to a range before its handler sees it, or the rows name the
+        handler that does so itself."""
+        bare, reached = set(), set()
+
+        def walk(shape):
+            while shape.kind == "LIST":
+                shape = self.shapes[shape.element_name]
+            if shape.name in reached:
+                return
+            reached.add(shape.name)
+            for m in shape.members:
+                inner = self.shapes[m.shape_name]
+                walk(inner)
+                while inner.kind == "LIST":
+                    inner = self.shapes[inner.element_name]
+                if inner.kind in NUMBERS and not m.private and not inner.is_ranged() and (shape.name, m.name) not in rows.ranges:
+                    bare.add(f"{shape.name} {m.name}")
+
+        for name in operations:
+            if "input" in self.operations[name]:
+                walk(self.shape(self.operations[name]["input"]["shape"]))
+        stale = {f"{name} {member}" for name, member in rows.ranges if name not in reached}
+        if bare or stale:
+            raise ModelError("; ".join(["numbers without a range (add it to a `range` block): " + ", ".join(sorted(bare))] * bool(bare)
+                                       + ["ranges of what no built operation takes: " + ", ".join(sorted(stale))] * bool(stale)))
 
     def shape(self, name):
         if name not in self.shapes:

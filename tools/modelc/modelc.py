@@ -14,7 +14,7 @@ import sys
 
 from model import Model, ModelError
 from rows import Rows
-from emit_shapes import emit_header, emit_tables
+from emit_shapes import built_operations, emit_header, emit_tables
 from emit_rows import emit_rows_header, emit_rows_tables
 from errors import read_errors, emit_errors
 
@@ -27,6 +27,7 @@ def compile_service(models, out, name):
     documented = json.load(open(filters_path)) if os.path.exists(filters_path) else {}
     rows = Rows(rows_path) if os.path.exists(rows_path) else Rows(None)
     model = Model(name, data, rows)
+    model.check_ranges(rows, built_operations(model, rows))
     header = emit_header(model, rows) + emit_rows_header(model, rows)
     tables = emit_tables(model, rows) + emit_rows_tables(model, rows, documented)
     write(os.path.join(out, name + ".h"), header)

@@ -18,7 +18,6 @@ class Kind:
         self.source = None          # a C function's name: records that are computed, not stored
         self.by_id = None           # a C function's name: one computed record, without a pass over all
         self.kept = None            # a C function's name: encodings of its views are kept while what it names is the same
-        self.page_sizes = (1, 0)    # the least and most that a caller may say, where the model does not; 0: any
         self.page = 0               # how many a page has when the caller does not say; 0: all
         self.hidden_of = None       # a kind: an id that this one does not show, but that one has, is passed over
         self.exclusive = False      # ids and MaxResults exclude each other
@@ -28,6 +27,7 @@ class Rows:
     def __init__(self, path):
         self.private, self.always, self.operations, self.kinds = {}, {}, {}, []
         self.tagged = []
+        self.ranges = {}            # {(shape, member): (least, most)}; None: open; the pair None: its handler checks it
         self.unchecked = []         # shapes whose enum is not held against input: handlers know more, and other errors
         if path:
             with open(path) as f:
@@ -58,6 +58,8 @@ class Rows:
         if words[0] == "unchecked":
             self.unchecked += words[1:]
             return None
+        if words[0] == "range":
+            return lambda w: self.range_line(words[1], w)
         if words[0] == "operation":
             self.operations[words[1]] = words[2]
             return None
@@ -66,6 +68,15 @@ class Rows:
             self.kinds.append(kind)
             return lambda w: self.kind_line(kind, w)
         raise ValueError(f"unknown block {words[0]}")
+
+    def range_line(self, shape, w):
+        if (shape, w[0]) in self.ranges:
+            raise ValueError("twice")
+        if w[1:] == ["handler"]:
+            self.ranges[shape, w[0]] = None
+            return
+        least, most = w[1:]
+        self.ranges[shape, w[0]] = (int(least), None if most == "-" else int(most))
 
     @staticmethod
     def kind_line(kind, w):
@@ -88,8 +99,6 @@ class Rows:
             kind.by_id = w[3] if len(w) > 3 else None  # source NAME by-id FUNCTION
         elif w[0] == "page":
             kind.page = int(w[1])
-        elif w[0] == "page-sizes":
-            kind.page_sizes = (int(w[1]), int(w[2]))
         elif w[0] == "hidden-of":
             kind.hidden_of = w[1]
         elif w[0] == "ids-exclude-pages":

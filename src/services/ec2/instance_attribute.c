@@ -265,28 +265,32 @@ static int set_mapping(struct attribute_change *c)
     return 0;
 }
 
+/* What Value says of an attribute that Attribute names; the member of its own says the same. */
+enum takes { TAKES_TEXT, TAKES_MAYBE_NOTHING, TAKES_FLAG, TAKES_ITS_MEMBER /* what it takes is no Value */ };
+
 static const struct attribute {
     const char *name;
     void (*show)(struct call *call, const struct ec2_instance *view, struct ec2_instance_attribute *out);
     int (*set)(struct attribute_change *change); /* NULL: cannot be changed */
-    bool stopped_only, is_flag;
+    bool stopped_only;
+    enum takes takes;
 } attributes[] = {
-    {"instanceType", show_type, set_type, true, false},
-    {"kernel", show_kernel, set_kernel, true, false},
-    {"ramdisk", show_ramdisk, set_kernel, true, false},
-    {"userData", show_user_data, set_user_data, true, false},
-    {"disableApiTermination", show_api_termination, set_api_termination, false, true},
-    {"disableApiStop", show_api_stop, set_api_stop, false, true},
-    {"instanceInitiatedShutdownBehavior", show_shutdown_behavior, set_shutdown_behavior, false, false},
-    {"rootDeviceName", show_root_device, NULL, false, false},
-    {"blockDeviceMapping", show_mapping, set_mapping, false, false},
-    {"productCodes", show_product_codes, NULL, false, false},
-    {"sourceDestCheck", show_source_dest_check, set_source_dest_check, false, true},
-    {"groupSet", show_groups, set_groups, false, false},
-    {"ebsOptimized", show_ebs_optimized, set_ebs_optimized, true, true},
-    {"sriovNetSupport", show_sriov, set_sriov, true, false},
-    {"enaSupport", show_ena, set_ena, true, true},
-    {"enclaveOptions", show_enclave, set_enclave, true, false},
+    {"instanceType", show_type, set_type, true, TAKES_TEXT},
+    {"kernel", show_kernel, set_kernel, true, TAKES_TEXT},
+    {"ramdisk", show_ramdisk, set_kernel, true, TAKES_TEXT},
+    {"userData", show_user_data, set_user_data, true, TAKES_MAYBE_NOTHING},
+    {"disableApiTermination", show_api_termination, set_api_termination, false, TAKES_FLAG},
+    {"disableApiStop", show_api_stop, set_api_stop, false, TAKES_FLAG},
+    {"instanceInitiatedShutdownBehavior", show_shutdown_behavior, set_shutdown_behavior, false, TAKES_TEXT},
+    {"rootDeviceName", show_root_device, NULL, false, TAKES_TEXT},
+    {"blockDeviceMapping", show_mapping, set_mapping, false, TAKES_ITS_MEMBER},
+    {"productCodes", show_product_codes, NULL, false, TAKES_ITS_MEMBER},
+    {"sourceDestCheck", show_source_dest_check, set_source_dest_check, false, TAKES_FLAG},
+    {"groupSet", show_groups, set_groups, false, TAKES_ITS_MEMBER},
+    {"ebsOptimized", show_ebs_optimized, set_ebs_optimized, true, TAKES_FLAG},
+    {"sriovNetSupport", show_sriov, set_sriov, true, TAKES_TEXT},
+    {"enaSupport", show_ena, set_ena, true, TAKES_FLAG},
+    {"enclaveOptions", show_enclave, set_enclave, true, TAKES_ITS_MEMBER},
 };
 
 static const struct attribute *find_attribute(struct str name)
@@ -297,9 +301,17 @@ static const struct attribute *find_attribute(struct str name)
     return NULL;
 }
 
+/* One that the model has and this table has not. */
+static int unknown_attribute(struct str name, struct err *err)
+{
+    return err_aws(err, &AWS_NOT_IMPLEMENTED, "The attribute '" STR_FMT "' of instances is not built yet.",
+                   STR_ARG(str_first(name, 64)));
+}
+
 int ec2_describe_instance_attribute(struct call *call, const struct ec2_describe_instance_attribute_request *in,
                                     struct ec2_instance_attribute *out, struct err *err)
 {
+    const struct attribute *attribute;
     const struct ec2_instance *instance;
     struct ec2_instance view;
     int r = instance_get(call->tx, in->instance_id, &instance, err);
@@ -309,13 +321,17 @@ int ec2_describe_instance_attribute(struct call *call, const struct ec2_describe
     if (r < 0)
         return r;
     out->instance_id = instance->instance_id;
-    find_attribute(in->attribute)->show(call, &view, out); /* the model's enum has been checked */
+    attribute = find_attribute(in->attribute);
+    if (!attribute)
+        return unknown_attribute(in->attribute, err);
+    attribute->show(call, &view, out);
     return 0;
 }
 
-/* The attribute that the request changes: by name and Value, or by the one member of its own that is set. */
+/* The attribute that the request changes: by name and Value, or by the one member of its own that is set. NULL with a
+ * count of 1: an unknown one. */
 static const struct attribute *asked(const struct ec2_modify_instance_attribute_request *in,
-                                     struct attribute_change *change, size_t *ret_count)
+                                     struct attribute_change *change, bool *ret_by_value, size_t *ret_count)
 {
     const struct {
         const char *name;
@@ -340,6 +356,7 @@ static const struct attribute *asked(const struct ec2_modify_instance_attribute_
     };
     const struct attribute *found = NULL;
 
+    *ret_by_value = false;
     *ret_count = 0;
     for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
         if (!given[i].text && !given[i].flag && !given[i].other)
@@ -349,22 +366,47 @@ static const struct attribute *asked(const struct ec2_modify_instance_attribute_
         change->flag = given[i].flag ? given[i].flag->value : (struct opt_bool){0};
         ++*ret_count;
     }
-    if (!found && in->attribute.p && (in->value.p || in->block_device_mappings.count)) {
+    if (*ret_count == 0 && in->attribute.p && in->value.p) {
         found = find_attribute(in->attribute);
         change->text = in->value;
         if (str_equal_nocase(in->value, S("true")) || str_equal_nocase(in->value, S("false")))
             change->flag = BOOL(str_equal_nocase(in->value, S("true")));
+        *ret_by_value = true;
         *ret_count = 1;
     }
     return found;
+}
+
+static int check_value(const struct attribute *attribute, const struct attribute_change *change, bool by_value)
+{
+    switch (attribute->takes) {
+    case TAKES_TEXT:
+        if (!change->text.len)
+            return err_aws(change->err, &EC2_MISSING_PARAMETER, "The request must contain the parameter value");
+        return 0;
+    case TAKES_MAYBE_NOTHING:
+        return 0;
+    case TAKES_FLAG:
+        if (!change->flag.set)
+            return err_aws(change->err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value for %s: expecting true or false.",
+                           attribute->name);
+        return 0;
+    case TAKES_ITS_MEMBER:
+        if (by_value)
+            return err_aws(change->err, &EC2_INVALID_PARAMETER_COMBINATION,
+                           "The attribute '%s' cannot be given by the parameter value.", attribute->name);
+        return 0;
+    }
+    return 0;
 }
 
 int ec2_modify_instance_attribute(struct call *call, const struct ec2_modify_instance_attribute_request *in, void *out,
                                   struct err *err)
 {
     struct attribute_change change = {.call = call, .in = in, .err = err};
+    bool by_value;
     size_t count;
-    const struct attribute *attribute = asked(in, &change, &count);
+    const struct attribute *attribute = asked(in, &change, &by_value, &count);
     int r = instance_edit(call->tx, in->instance_id, &change.instance, err);
 
     if (r < 0)
@@ -372,14 +414,13 @@ int ec2_modify_instance_attribute(struct call *call, const struct ec2_modify_ins
     if (count != 1)
         return err_aws(err, &EC2_INVALID_PARAMETER_COMBINATION,
                        count ? "Fields for multiple attribute types specified" : "No attributes specified.");
+    if (!attribute)
+        return unknown_attribute(in->attribute, err);
     if (!attribute->set)
         return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "The attribute '%s' cannot be modified.", attribute->name);
-    if (attribute->is_flag && !change.flag.set)
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE, "Invalid value for %s: expecting true or false.",
-                       attribute->name);
-    if (!attribute->is_flag && attribute->set != set_user_data && attribute->set != set_groups &&
-        attribute->set != set_mapping && attribute->set != set_enclave && !change.text.len)
-        return err_aws(err, &EC2_MISSING_PARAMETER, "The request must contain the parameter value");
+    r = check_value(attribute, &change, by_value);
+    if (r < 0)
+        return r;
     if (attribute->stopped_only && instance_state_of(change.instance) != INSTANCE_STOPPED)
         return err_aws(err, &EC2_INCORRECT_INSTANCE_STATE, "The instance '" STR_FMT "' is not in the 'stopped' state.",
                        STR_ARG(in->instance_id));

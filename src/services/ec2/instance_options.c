@@ -25,10 +25,6 @@ int ec2_modify_instance_metadata_options(struct call *call,
     if (instance_state_of(instance) == INSTANCE_TERMINATED || instance_state_of(instance) == INSTANCE_SHUTTING_DOWN)
         return err_aws(err, &EC2_INCORRECT_INSTANCE_STATE, "The instance '" STR_FMT "' is terminated.",
                        STR_ARG(in->instance_id));
-    if (in->http_put_response_hop_limit.set &&
-        (in->http_put_response_hop_limit.value < 1 || in->http_put_response_hop_limit.value > 64))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
-                       "The value supplied for HttpPutResponseHopLimit is invalid: it must be between 1 and 64.");
     options = instance->metadata_options;
     override(&options->http_tokens, in->http_tokens);
     override(&options->http_endpoint, in->http_endpoint);

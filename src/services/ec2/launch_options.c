@@ -156,17 +156,6 @@ static int check_features(const struct launch *launch, struct err *err)
     return 0;
 }
 
-static int check_metadata(const struct launch *launch, struct err *err)
-{
-    const struct ec2_instance_metadata_options_request *options = launch->in->metadata_options;
-
-    if (options && options->http_put_response_hop_limit.set &&
-        (options->http_put_response_hop_limit.value < 1 || options->http_put_response_hop_limit.value > 64))
-        return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
-                       "The value supplied for HttpPutResponseHopLimit is invalid: it must be between 1 and 64.");
-    return 0;
-}
-
 int launch_check_options(struct call *call, struct launch *launch, struct err *err)
 {
     int r = check_references(launch, err);
@@ -179,8 +168,6 @@ int launch_check_options(struct call *call, struct launch *launch, struct err *e
         r = check_cpu(launch, err);
     if (r == 0)
         r = check_credits(launch, err);
-    if (r == 0)
-        r = check_metadata(launch, err);
     return r;
 }
 

@@ -20,6 +20,8 @@ int network_interface_set_groups(struct call *call, struct ec2_network_interface
 {
     struct ec2_group_identifier_list groups = {.items = arena_array(call->arena, struct ec2_group_identifier, count)};
 
+    if (!count)
+        return err_aws(err, &EC2_MISSING_PARAMETER, "The request must contain the parameter groupSet");
     for (size_t i = 0; i < count; i++) {
         const struct ec2_security_group *group;
         int r = security_group_get(call->tx, ids[i], &group, err);

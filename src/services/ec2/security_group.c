@@ -170,8 +170,8 @@ int ec2_create_security_group(struct call *call, const struct ec2_create_securit
     group->description = in->description;
     group->owner_id = call->account;
     group->vpc_id = vpc->vpc_id;
-    group->security_group_arn = call_printf(call, "arn:aws:ec2:" STR_FMT ":" STR_FMT ":security-group/" STR_FMT,
-                                            STR_ARG(call->region), STR_ARG(call->account), STR_ARG(group->group_id));
+    group->security_group_arn = arn_make(call->arena, call->region, "ec2", call->region, call->account,
+                                         call_printf(call, "security-group/" STR_FMT, STR_ARG(group->group_id)));
     group->tags = tags;
     allow_egress(call, group);
     out->group_id = group->group_id;
@@ -263,8 +263,7 @@ struct ec2_security_group_rule *security_group_add_rule(struct call *call, const
 
     *record = *rule;
     record->security_group_rule_id = id;
-    record->security_group_rule_arn = call_printf(call,
-                                                  "arn:aws:ec2:" STR_FMT ":" STR_FMT ":security-group-rule/" STR_FMT,
-                                                  STR_ARG(call->region), STR_ARG(call->account), STR_ARG(id));
+    record->security_group_rule_arn = arn_make(call->arena, call->region, "ec2", call->region, call->account,
+                                               call_printf(call, "security-group-rule/" STR_FMT, STR_ARG(id)));
     return record;
 }

@@ -5,7 +5,7 @@
  */
 #include "services/ec2/local.h"
 
-enum { MAX_RESOURCES = 1000, MIN_PAGE = 5, MAX_PAGE = 1000 };
+enum { MAX_RESOURCES = 1000, MAX_PAGE = 1000 };
 
 static bool is_tagged(uint16_t kind)
 {
@@ -244,10 +244,6 @@ int ec2_describe_tags(struct call *call, const struct ec2_describe_tags_request 
 {
     struct ec2_describe_tags_request page = *in;
 
-    if (in->max_results.set && in->max_results.value < MIN_PAGE)
-        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE,
-                       "Value ( %lld ) for parameter maxResults is invalid. Expecting a value greater than %d.",
-                       (long long)in->max_results.value, MIN_PAGE - 1);
     if (in->max_results.set && in->max_results.value > MAX_PAGE)
         page.max_results.value = MAX_PAGE;
     return resource_select(call, EC2_TAG, &page, (struct any_list *)&out->tags, &out->next_token, err);

@@ -1,5 +1,7 @@
 #include "services/ec2/vpc_parts.h"
 
+#include "aws/arn.h"
+
 #include <openssl/sha.h>
 
 /* "vpc-" and 17 digits: of the hash of account, region and what it is for, or random. */
@@ -20,8 +22,8 @@ struct str vpc_part_id(struct vpc_parts *parts, const char *prefix, const char *
 
 struct str vpc_part_arn(struct vpc_parts *parts, const char *kind, struct str id)
 {
-    return arena_printf(parts->arena, "arn:aws:ec2:" STR_FMT ":" STR_FMT ":%s/" STR_FMT, STR_ARG(parts->region),
-                        STR_ARG(parts->account), kind, STR_ARG(id));
+    return arn_make(parts->arena, parts->region, "ec2", parts->region, parts->account,
+                    arena_printf(parts->arena, "%s/" STR_FMT, kind, STR_ARG(id)));
 }
 
 #define ONE(parts, list) (list).items = arena_alloc((parts)->arena, sizeof *(list).items), (list).count = 1

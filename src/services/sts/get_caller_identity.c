@@ -1,3 +1,4 @@
+#include "aws/arn.h"
 #include "operation/call.h"
 #include "sts.h"
 
@@ -7,6 +8,6 @@ int sts_get_caller_identity(struct call *call, const struct sts_get_caller_ident
 {
     out->account = call->account;
     out->user_id = call->account;
-    out->arn = call_printf(call, "arn:aws:iam::" STR_FMT ":root", STR_ARG(call->account));
+    out->arn = arn_make(call->arena, call->region, "iam", S(""), call->account, S("root"));
     return 0;
 }

@@ -1,0 +1,379 @@
+/*
+ * Whole operations: every one that is built, called as a client calls it (a form, decoded, validated, handled, encoded)
+ * on an engine with records in memory. The input chooses: which operation, which members, and values that a client
+ * could send: what the model names, ids that exist, numbers at their edges, empty and huge lists, the wrong kind of
+ * thing.
+ *
+ * What must hold: nothing breaks (sanitizers), a call that fails has changed nothing, an answer is UTF-8.
+ */
+#include "aws/codec.h"
+#include "aws/query.h"
+#include "base/mem.h"
+#include "operation/operation.h"
+#include "operation/park.h"
+#include "reconcile/instances.h"
+#include "services/ec2/default_world.h"
+#include "services/services.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum {
+    CALLS = 6,        /* of one input, one after the other in one world */
+    MEMBERS_DEEP = 6, /* structures inside each other */
+    IDS_KNOWN = 128,
+    HUGE_LIST = 2000,
+    FORM_LIMIT = 1 << 20,
+};
+
+static struct engine engine;
+static const struct operation *built[1024];
+static const struct service *built_of[1024];
+static unsigned built_count;
+
+/* What the input has left; past its end everything is 0, which means "nothing" wherever it is asked. */
+struct choices {
+    const uint8_t *at, *end;
+};
+
+static unsigned choose(struct choices *c, unsigned count)
+{
+    return c->at < c->end ? *c->at++ % count : 0;
+}
+
+struct writer {
+    const struct service *service;
+    struct choices *choices;
+    struct arena *arena;
+    struct buf *form;
+    struct str ids[IDS_KNOWN];
+    unsigned id_count;
+};
+
+/* --- a form ------------------------------------------------------------------------------------------------------ */
+
+static void put_pair(struct writer *w, struct str name, struct str value)
+{
+    static const char hex[] = "0123456789ABCDEF";
+
+    if (w->form->len > FORM_LIMIT)
+        return;
+    if (w->form->len)
+        buf_byte(w->form, '&');
+    buf_append(w->form, name);
+    buf_byte(w->form, '=');
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char byte = (unsigned char)value.p[i];
+        buf_byte(w->form, '%');
+        buf_byte(w->form, hex[byte >> 4]);
+        buf_byte(w->form, hex[byte & 15]);
+    }
+}
+
+static struct str a_number(struct writer *w)
+{
+    static const char *const numbers[] = {"1",
+                                          "0",
+                                          "-1",
+                                          "2",
+                                          "5",
+                                          "8",
+                                          "22",
+                                          "28",
+                                          "100",
+                                          "255",
+                                          "256",
+                                          "1000",
+                                          "1001",
+                                          "65535",
+                                          "65536",
+                                          "-7",
+                                          "4294967295",
+                                          "2147483647",
+                                          "3000",
+                                          "50",
+                                          "-2147483648",
+                                          "2147483648",
+                                          "-2147483649",
+                                          "1e3",
+                                          "0x10",
+                                          " 3 ",
+                                          "",
+                                          "many",
+                                          "60",
+                                          "9223372036854775807",
+                                          "-9223372036854775808",
+                                          "18446744073709551616"};
+
+    return str_of(numbers[choose(w->choices, ARRAY_LEN(numbers))]);
+}
+
+static struct str some_bytes(struct writer *w)
+{
+    size_t left = (size_t)(w->choices->end - w->choices->at), len = choose(w->choices, 24);
+    struct str bytes = {(const char *)w->choices->at, len < left ? len : left};
+
+    if (len >= left)
+        return S("x");
+    w->choices->at += len;
+    return bytes;
+}
+
+static struct str a_text(struct writer *w, const struct shape *shape)
+{
+    static const char *const texts[] = {"10.0.0.0/16",
+                                        "172.31.0.0/20",
+                                        "10.0.1.0/24",
+                                        "172.31.0.4",
+                                        "172.31.15.255",
+                                        "0.0.0.0/0",
+                                        "::/0",
+                                        "2001:db8::/33",
+                                        "10.0.0.0/33",
+                                        "t3.micro",
+                                        "m5.large",
+                                        "default",
+                                        "tcp",
+                                        "-1",
+                                        "icmp",
+                                        "50",
+                                        "us-east-1a",
+                                        "gp3",
+                                        "io2",
+                                        "/dev/xvda",
+                                        "/dev/sdf",
+                                        "true",
+                                        "sourceDestCheck",
+                                        "*",
+                                        "name",
+                                        "tag:k",
+                                        "k",
+                                        "instance",
+                                        "terminate",
+                                        "vpc",
+                                        "aws:x",
+                                        "2026-01-01T00:00:00Z",
+                                        "",
+                                        "unlimited",
+                                        "ena",
+                                        "c3NoLXJzYSBBQUFB",
+                                        "i-00000000000000000",
+                                        "i-xyz",
+                                        "vpc-1",
+                                        "sg-00000000000000000",
+                                        "\xed\xa0\x80",
+                                        "\xef\xbf\xbf"};
+
+    switch (choose(w->choices, 8)) {
+    case 0:
+    case 1:
+    case 2:
+        if (shape->count && w->service->enums)
+            return service_name(w->service, w->service->enums[shape->first + choose(w->choices, shape->count)]);
+        if (w->id_count)
+            return w->ids[choose(w->choices, w->id_count)];
+        return S("x");
+    case 3:
+        return some_bytes(w);
+    case 4: {
+        static char longest[5000];
+        memset(longest, 'a', sizeof longest);
+        return (struct str){longest, choose(w->choices, 2) ? sizeof longest : 256};
+    }
+    default:
+        return str_of(texts[choose(w->choices, ARRAY_LEN(texts))]);
+    }
+}
+
+static void put_struct(struct writer *w, struct str prefix, const struct shape *shape, unsigned depth);
+
+static void put_value(struct writer *w, struct str name, const struct shape *shape, unsigned depth)
+{
+    static const char *const switches[] = {"true", "false", "True", "1", ""};
+
+    if (choose(w->choices, 64) == 63) { /* another kind of thing */
+        put_pair(w, arena_printf(w->arena, STR_FMT ".%u.x", STR_ARG(name), choose(w->choices, 3)), S("1"));
+        return;
+    }
+    switch ((enum shape_kind)shape->kind) {
+    case SHAPE_STRUCT:
+        put_struct(w, arena_printf(w->arena, STR_FMT ".", STR_ARG(name)), shape, depth + 1);
+        return;
+    case SHAPE_LIST: {
+        static const unsigned counts[] = {1, 1, 1, 2, 3, 0, 40, HUGE_LIST};
+        unsigned count = counts[choose(w->choices, ARRAY_LEN(counts))];
+        const struct shape *element = &w->service->shapes[shape->element];
+        const char *item = w->service->protocol == PROTOCOL_QUERY && !(shape->flags & SHAPE_FLATTENED) ? ".member" : "";
+
+        if (!count)
+            put_pair(w, name, S(""));
+        for (unsigned i = 1; i <= count; i++)
+            put_value(w, arena_printf(w->arena, STR_FMT "%s.%u", STR_ARG(name), item, i), element, depth);
+        return;
+    }
+    case SHAPE_INT:
+    case SHAPE_LONG:
+    case SHAPE_DOUBLE:
+        put_pair(w, name, a_number(w));
+        return;
+    case SHAPE_BOOL:
+        put_pair(w, name, str_of(switches[choose(w->choices, ARRAY_LEN(switches))]));
+        return;
+    case SHAPE_STRING:
+    case SHAPE_BLOB:
+    case SHAPE_TIME:
+        put_pair(w, name, a_text(w, shape));
+        return;
+    }
+}
+
+/* Required members nearly always, others now and then. */
+static void put_struct(struct writer *w, struct str prefix, const struct shape *shape, unsigned depth)
+{
+    if (depth > MEMBERS_DEEP)
+        return;
+    for (unsigned i = 0; i < shape->count; i++) {
+        const struct member *member = &w->service->members[shape->first + i];
+        bool wanted = member->flags & MEMBER_REQUIRED ? choose(w->choices, 32) != 31 : choose(w->choices, 6) == 5;
+
+        if (wanted && !(member->flags & MEMBER_PRIVATE))
+            put_value(
+                w,
+                arena_printf(w->arena, STR_FMT STR_FMT, STR_ARG(prefix), STR_ARG(service_name(w->service, member->in))),
+                &w->service->shapes[member->shape], depth);
+    }
+}
+
+/* --- the engine -------------------------------------------------------------------------------------------------- */
+
+static struct world *the_world(void)
+{
+    return store_world(engine.store, S("123456789012"), S("us-east-1"));
+}
+
+/* The first and the newest few of each kind, and an image. */
+static void learn_ids(struct writer *w)
+{
+    struct tx *tx = tx_begin(engine.store, the_world(), w->arena, S("learn"));
+
+    w->ids[w->id_count++] = S("ami-000c540e28953ace2");
+    for (size_t kind = 0; kind < service_kind_count; kind++) {
+        const void *record;
+        uint64_t position = 0;
+        for (unsigned n = 0; n < 4 && w->id_count < IDS_KNOWN && (record = tx_next(tx, (uint16_t)kind, &position)); n++)
+            w->ids[w->id_count++] = arena_str(
+                w->arena, *(const struct str *)((const char *)record + service_kinds[kind].id_offset));
+    }
+    tx_rollback(tx);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+}
+
+static void start(void)
+{
+    static struct workload_backend none;
+    static uv_timer_t keep;
+    struct err err = ERR_INIT;
+    struct store_options options = {service_kinds, service_kind_count, NULL, uv_default_loop()};
+
+    engine = (struct engine){.loop = options.loop,
+                             .account = S("123456789012"),
+                             .region = S("us-east-1"),
+                             .backend = S("none"),
+                             .default_image = S("tiny"),
+                             .public_network = 0xc6120000,
+                             .public_prefix = 20};
+    if (store_open(&options, &engine.store, &err) < 0)
+        abort();
+    store_set_seed(engine.store, ec2_seed_world, NULL);
+    engine.pool = work_pool_new(engine.loop, 1);
+    engine.parking = parking_new(&engine);
+    instances_start(instances_new(&engine), &none, S("tiny"));
+    uv_timer_init(engine.loop, &keep); /* the loop turns while nothing else is to be done */
+    uv_timer_start(&keep, on_tick, 1 << 30, 0);
+    for (const struct service *const *at = services; *at; at++)
+        for (unsigned i = 0; i < (*at)->operation_count; i++)
+            if ((*at)->operations[i].handler) {
+                built[built_count] = &(*at)->operations[i];
+                built_of[built_count++] = *at;
+            }
+}
+
+struct outcome {
+    bool done;
+    uint64_t before; /* number of the newest commit */
+};
+
+static void on_done(struct call *call, int r, struct err *err)
+{
+    struct outcome *outcome = call->cookie;
+    AUTO_BUF body = BUF_INIT;
+
+    outcome->done = true;
+    if (r < 0) {
+        if (!err->aws || call->wrote || store_last(engine.store) != outcome->before) {
+            fprintf(stderr, "%s\n", err->text);
+            abort();
+        }
+        codec_error(call->service, err->aws, str_of(err->text), str_of(call->request_id), &body);
+    } else {
+        operation_answer(call, &body);
+    }
+    if (!str_is_utf8(buf_str(&body)))
+        abort();
+}
+
+static void call_one(struct choices *choices)
+{
+    AUTO_ARENA arena = ARENA_INIT;
+    AUTO_BUF text = BUF_INIT;
+    struct err err = ERR_INIT;
+    struct form form = {0};
+    struct writer w = {.choices = choices, .arena = &arena, .form = &text};
+    unsigned n = choose(choices, 256) % built_count;
+    struct outcome outcome = {.before = store_last(engine.store)};
+    struct call call = {.engine = &engine,
+                        .account = S("123456789012"),
+                        .region = S("us-east-1"),
+                        .arena = &arena,
+                        .done = on_done,
+                        .cookie = &outcome};
+    const struct shape *input;
+
+    w.service = call.service = built_of[n];
+    call.operation = built[n];
+    id_uuid(call.request_id);
+    input = call.operation->input == NO_SHAPE ? NULL : &w.service->shapes[call.operation->input];
+    learn_ids(&w);
+    if (input)
+        put_struct(&w, S(""), input, 0);
+    call.in = input ? arena_alloc(&arena, input->size) : NULL;
+    if (form_parse(&arena, buf_str(&text), &form, &err) < 0 ||
+        query_decode(w.service, call.operation, &form, &arena, (void *)call.in, &err) < 0)
+        return;
+    operation_call(&call);
+    while (!outcome.done) /* a worker has it */
+        uv_run(engine.loop, UV_RUN_ONCE);
+    kept_trim(&engine.kept);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct choices choices = {data, data + size};
+    struct err err = ERR_INIT;
+
+    if (!built_count)
+        start();
+    for (unsigned i = 0; i < CALLS && choices.at < choices.end; i++) {
+        call_one(&choices);
+        uv_run(engine.loop, UV_RUN_NOWAIT); /* what follows from it: pending becomes running */
+    }
+    if (store_reset(engine.store, (struct str){0}, &err) < 0)
+        abort();
+    for (unsigned i = 0; i < 4; i++)
+        uv_run(engine.loop, UV_RUN_NOWAIT);
+    return 0;
+}
