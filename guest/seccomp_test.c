@@ -1,0 +1,191 @@
+/* The compiled filter, read as the kernel reads it: its bytes are run over calls that no C program would make. */
+#include "guest_seccomp.h"
+
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+enum { INSTRUCTIONS = sizeof guest_seccomp / sizeof(struct sock_filter), CALLS = 512, COMPARED = 64 };
+
+/* What a run looked at of its call's arguments: the constants that each was held against. */
+struct trace {
+    bool compared[6];
+    uint32_t constants[COMPARED];
+    size_t count;
+};
+
+static void note_constant(struct trace *trace, unsigned offset, uint32_t constant)
+{
+    if (offset < offsetof(struct seccomp_data, args))
+        return;
+    trace->compared[(offset - offsetof(struct seccomp_data, args)) / 8] = true;
+    assert_true(trace->count < COMPARED);
+    trace->constants[trace->count++] = constant;
+}
+
+static bool jumps(const struct sock_filter *at, uint32_t accumulator)
+{
+    switch (BPF_OP(at->code)) {
+    case BPF_JEQ:
+        return accumulator == at->k;
+    case BPF_JGT:
+        return accumulator > at->k;
+    case BPF_JGE:
+        return accumulator >= at->k;
+    case BPF_JSET:
+        return accumulator & at->k;
+    default:
+        fail_msg("jump %x", at->code);
+        return false;
+    }
+}
+
+/* The filter's verdict on a call. */
+static uint32_t run(const struct seccomp_data *call, struct trace *trace)
+{
+    struct sock_filter program[INSTRUCTIONS];
+    uint32_t accumulator = 0;
+    unsigned loaded = 0;
+
+    memcpy(program, guest_seccomp, sizeof program);
+    for (size_t i = 0; i < INSTRUCTIONS; i++) {
+        const struct sock_filter *at = &program[i];
+
+        if (at->code == (BPF_LD | BPF_W | BPF_ABS)) {
+            loaded = at->k;
+            memcpy(&accumulator, (const char *)call + loaded, sizeof accumulator);
+        } else if (at->code == (BPF_ALU | BPF_AND | BPF_K)) {
+            accumulator &= at->k;
+        } else if (at->code == (BPF_JMP | BPF_JA)) {
+            i += at->k;
+        } else if (BPF_CLASS(at->code) == BPF_JMP) {
+            if (trace)
+                note_constant(trace, loaded, at->k);
+            i += jumps(at, accumulator) ? at->jt : at->jf;
+        } else if (at->code == (BPF_RET | BPF_K)) {
+            return at->k;
+        } else {
+            fail_msg("instruction %x", at->code);
+        }
+    }
+    fail_msg("the filter has no end");
+    return 0;
+}
+
+static uint32_t verdict(int number, unsigned argument, uint64_t value)
+{
+    struct seccomp_data call = {.nr = number, .arch = AUDIT_ARCH_X86_64};
+
+    call.args[argument] = value;
+    return run(&call, NULL);
+}
+
+static const uint32_t eperm = SECCOMP_RET_ERRNO | EPERM, enosys = SECCOMP_RET_ERRNO | ENOSYS;
+
+/* Values of an argument that lead through every comparison of it: each constant, and one beside it. */
+static void trace_call(int number, struct trace *trace)
+{
+    struct trace first = {0};
+
+    run(&(struct seccomp_data){.nr = number, .arch = AUDIT_ARCH_X86_64}, &first);
+    *trace = first;
+    for (size_t i = 0; i < first.count; i++) {
+        for (unsigned argument = 0; argument < 6; argument++) {
+            struct seccomp_data call = {.nr = number, .arch = AUDIT_ARCH_X86_64};
+
+            call.args[argument] = first.constants[i];
+            if (first.compared[argument])
+                run(&call, trace);
+        }
+    }
+}
+
+/* Everything that the filter compares is an int to the kernel. */
+static void what_an_argument_holds_above_an_int_changes_no_verdict(void **state)
+{
+    static const uint64_t high[] = {1ull << 32, 1ull << 63, 0xffffffffull << 32, 0xdeadbeefull << 32};
+    size_t calls = 0;
+
+    for (int number = 0; number < CALLS; number++) {
+        struct trace trace;
+
+        trace_call(number, &trace);
+        calls += trace.count > 0;
+        for (unsigned argument = 0; argument < 6; argument++) {
+            for (size_t i = 0; trace.compared[argument] && i < trace.count * 3; i++) {
+                uint32_t low = trace.constants[i / 3] + (uint32_t)(i % 3) - 1;
+                uint32_t plain = verdict(number, argument, low);
+
+                for (size_t h = 0; h < sizeof high / sizeof *high; h++) {
+                    if (verdict(number, argument, high[h] | low) != plain)
+                        fail_msg("call %d, argument %u: %#llx and %#x", number, argument,
+                                 (unsigned long long)(high[h] | low), low);
+                }
+            }
+        }
+    }
+    assert_true(calls >= 3); /* clone, socket, socketpair at least */
+}
+
+static void families_and_namespaces_are_refused(void **state)
+{
+    static const int families[] = {AF_VSOCK, AF_ALG, AF_QIPCRTR};
+    static const uint32_t namespaces[] = {CLONE_NEWNS,   CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
+                                          CLONE_NEWUSER, CLONE_NEWPID,    CLONE_NEWNET};
+
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(verdict(SYS_socket, 0, (uint64_t)families[i]), eperm);
+        assert_int_equal(verdict(SYS_socketpair, 0, (uint64_t)families[i]), eperm);
+    }
+    for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++)
+        assert_int_equal(verdict(SYS_clone, 0, namespaces[i] | 17), eperm);
+}
+
+static void what_programs_do_is_allowed(void **state)
+{
+    static const int families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET};
+
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        assert_int_equal(verdict(SYS_socket, 0, (uint64_t)families[i]), SECCOMP_RET_ALLOW);
+    assert_int_equal(verdict(SYS_socketpair, 0, AF_UNIX), SECCOMP_RET_ALLOW);
+    assert_int_equal(verdict(SYS_clone, 0, CLONE_VM | CLONE_FILES | CLONE_THREAD | CLONE_SIGHAND), SECCOMP_RET_ALLOW);
+    assert_int_equal(verdict(SYS_clone, 0, 17), SECCOMP_RET_ALLOW);
+    assert_int_equal(verdict(SYS_fallocate, 1, 0), SECCOMP_RET_ALLOW);
+}
+
+static void other_tables_of_calls_are_closed(void **state)
+{
+    struct seccomp_data call = {.nr = 20, .arch = AUDIT_ARCH_I386};
+
+    assert_int_equal(run(&call, NULL), enosys);
+    call = (struct seccomp_data){.nr = 0x40000000 | SYS_mount, .arch = AUDIT_ARCH_X86_64}; /* x32 */
+    assert_int_not_equal(run(&call, NULL), SECCOMP_RET_ALLOW);
+    call.nr = 0x40000000 | SYS_getpid;
+    assert_int_not_equal(run(&call, NULL), SECCOMP_RET_ALLOW);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_an_argument_holds_above_an_int_changes_no_verdict),
+        cmocka_unit_test(families_and_namespaces_are_refused),
+        cmocka_unit_test(what_programs_do_is_allowed),
+        cmocka_unit_test(other_tables_of_calls_are_closed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
