@@ -73,9 +73,9 @@ static const char *const refused[] = {
 };
 
 /*
- * Arguments that are refused. The kernel takes each of these as an int, of clone's flags the lower half: what a register
- * holds above its lower 32 bits is not looked at there, and so must not be here. A rule can say nothing about it; one on an
- * argument that is 64 bits wide to the kernel would be of another kind.
+ * Arguments that are refused. The kernel takes each of these as an int, of clone's flags the lower half: what a
+ * register holds above its lower 32 bits is not looked at there, and so must not be here. A rule can say nothing about
+ * it; one on an argument that is 64 bits wide to the kernel would be of another kind.
  */
 static const struct int_rule {
     int call;
