@@ -4,6 +4,7 @@
  * SYS_BOOT, so that the kernel's surface stays as small as a container's. The system call filter was compiled at
  * build time (seccomp_build.c): loading it as bytes takes a thirtieth of building it.
  */
+#include "guest/kernel.h"
 #include "guest/launch.h"
 #include "guest_seccomp.h"
 
@@ -41,8 +42,6 @@ int confine_become_root(void)
 
 static int drop_capabilities(bool own_ids)
 {
-    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2] = {0};
     uint64_t mask = kept_mask(own_ids);
 
     for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
@@ -50,9 +49,7 @@ static int drop_capabilities(bool own_ids)
             return launch_fail("drop a capability");
     }
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    for (int i = 0; i < 2; i++)
-        data[i].effective = data[i].permitted = (uint32_t)(mask >> (32 * i));
-    return syscall(SYS_capset, &head, data) < 0 ? launch_fail("set capabilities") : 0;
+    return set_capabilities(mask, mask) < 0 ? launch_fail("set capabilities") : 0;
 }
 
 /* Before capabilities are dropped: without no_new_privs, which would break sudo, a filter needs SYS_ADMIN. */

@@ -15,12 +15,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -40,7 +38,7 @@ int launch_fail(const char *what)
     return -1;
 }
 
-static int fail_path(const char *what, const char *path)
+int launch_fail_path(const char *what, const char *path)
 {
     char text[sizeof launch_failure.text];
     int number = errno;
@@ -59,7 +57,7 @@ static int write_file(const char *path, const char *text)
     if (fd >= 0)
         close(fd);
     errno = number;
-    return n < 0 ? fail_path("write", path) : 0;
+    return n < 0 ? launch_fail_path("write", path) : 0;
 }
 
 /* The cgroup of version 2 among those to join; none: -1. */
@@ -109,58 +107,6 @@ int cgroups_join(const struct monitor_config *config)
 
 /* ---- in the monitor ---- */
 
-static const char *point(const struct monitor_config *config, const char *name, char *buf)
-{
-    snprintf(buf, MONITOR_PATH + 32, "%s/%s", config->mounts, name);
-    return buf;
-}
-
-#define POINT(config, name) point((config), (name), (char[MONITOR_PATH + 32]){0})
-
-/* Binds `from` at `to`, with the ids of the user namespace `user` (-1: as they are). */
-static int bind_mapped(const char *from, const char *to, int user)
-{
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NODEV, .userns_fd = user};
-    int tree = open_tree(AT_FDCWD, from, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    int r = 0;
-
-    if (tree < 0)
-        return fail_path("open layer", from);
-    if (user >= 0 && mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
-        r = fail_path("map the ids of", from);
-    else if (move_mount(tree, "", AT_FDCWD, to, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-        r = fail_path("mount at", to);
-    close(tree);
-    return r;
-}
-
-static int mount_overlay(const struct monitor_config *config, const char layers[][MONITOR_PATH], const char *prefix,
-                         const char *upper, const char *work, const char *to, int user)
-{
-    char options[MONITOR_LAYERS * (MONITOR_PATH + 32) + 2 * MONITOR_PATH + 256] = "lowerdir=";
-    size_t at = strlen(options);
-    int r = 0;
-
-    for (int i = 0; i < MONITOR_LAYERS && layers[i][0]; i++) {
-        char name[16];
-
-        snprintf(name, sizeof name, "%s%d", prefix, i);
-        if (bind_mapped(layers[i], POINT(config, name), user) < 0)
-            return -1;
-        at += (size_t)snprintf(options + at, sizeof options - at, "%s%s", i ? ":" : "", POINT(config, name));
-    }
-    snprintf(options + at, sizeof options - at, ",upperdir=%s/disk/%s,workdir=%s/disk/%s,index=off%s", config->mounts,
-             upper, config->mounts, work, config->volatile_disk ? ",volatile" : "");
-    /* An overlay acts for ever as who mounted it, and through a mapped layer only a mapped id may create anything. */
-    setfsgid(config->id_base);
-    setfsuid(config->id_base);
-    if (mount("haar", to, "overlay", MS_NODEV, options) < 0)
-        r = fail_path("mount the overlay", to);
-    setfsuid(0);
-    setfsgid(0);
-    return r;
-}
-
 static const struct device {
     const char *name;
     unsigned major, minor;
@@ -183,12 +129,12 @@ static int fill_devices(int dev, uint32_t base)
         if (mknodat(dev, d->name, S_IFCHR | 0666, makedev(d->major, d->minor)) < 0 ||
             fchownat(dev, d->name, base, base, AT_SYMLINK_NOFOLLOW) < 0 ||
             fchmodat(dev, d->name, 0666, 0) < 0) /* whatever the server's umask is */
-            return fail_path("make device", d->name);
+            return launch_fail_path("make device", d->name);
     }
     for (size_t i = 0; i < sizeof device_links / sizeof *device_links; i++) {
         if (symlinkat(device_links[i].target, dev, device_links[i].name) < 0 ||
             fchownat(dev, device_links[i].name, base, base, AT_SYMLINK_NOFOLLOW) < 0)
-            return fail_path("link device", device_links[i].name);
+            return launch_fail_path("link device", device_links[i].name);
     }
     if (mkdirat(dev, "pts", 0755) < 0 || mkdirat(dev, "shm", 01777) < 0 ||
         mknodat(dev, "console", S_IFREG | 0620, 0) < 0)
@@ -260,20 +206,12 @@ int launch_mounts(struct monitor *m)
         if (user < 0)
             return launch_fail("open the user namespace");
     }
-    point(config, "root", root);
-    snprintf(path, sizeof path, "%s/usr", root);
-    /* So that a change of ids leaves the monitor its rights. */
-    prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0);
-    r = bind_mapped(config->disk, POINT(config, "disk"), user);
-    if (r == 0)
-        r = mount_overlay(config, config->layers, "l", "upper", "work", root, user);
-    if (r == 0 && config->usr_layers[0][0])
-        r = mount_overlay(config, config->usr_layers, "u", "usr-upper", "usr-work", path, user);
-    prctl(PR_SET_SECUREBITS, 0, 0, 0, 0);
+    r = layers_mount(config, user);
     if (user >= 0)
         close(user);
     if (r < 0)
         return -1;
+    layers_point(config, "root", root);
     snprintf(path, sizeof path, "%s/dev", root);
     return mount_dev(path, config->id_base) < 0 || mount_console(m, root) < 0 ? -1 : 0;
 }
@@ -359,22 +297,22 @@ static int mask_paths(void)
 {
     for (size_t i = 0; i < sizeof masked_files / sizeof *masked_files; i++) {
         if (mount("dev/null", masked_files[i], NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
-            return fail_path("mask", masked_files[i]);
+            return launch_fail_path("mask", masked_files[i]);
     }
     for (size_t i = 0; i < sizeof masked_folders / sizeof *masked_folders; i++) {
         if (mount("tmpfs", masked_folders[i], "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0") < 0 &&
             errno != ENOENT)
-            return fail_path("mask", masked_folders[i]);
+            return launch_fail_path("mask", masked_folders[i]);
     }
     for (size_t i = 0; i < sizeof read_only / sizeof *read_only; i++) {
         if (mount(read_only[i], read_only[i], NULL, MS_BIND | MS_REC, NULL) < 0) {
             if (errno == ENOENT)
                 continue;
-            return fail_path("bind", read_only[i]);
+            return launch_fail_path("bind", read_only[i]);
         }
         if (mount(NULL, read_only[i], NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) <
             0)
-            return fail_path("make read-only", read_only[i]);
+            return launch_fail_path("make read-only", read_only[i]);
     }
     return 0;
 }
@@ -387,7 +325,7 @@ static int inner_mount(const struct monitor_config *config)
         if (at->optional && !strstr(config->join[0], "cgroup.procs"))
             continue;
         if (mount(at->type, at->path, at->type, at->flags, at->options) < 0 && !at->optional)
-            return fail_path("mount", at->path);
+            return launch_fail_path("mount", at->path);
     }
     /* A root without a user namespace must not write the host's settings. */
     if (!config->id_base &&
@@ -401,7 +339,7 @@ static int enter_root(const struct monitor_config *config)
 {
     char root[MONITOR_PATH + 32];
 
-    point(config, "root", root);
+    layers_point(config, "root", root);
     if (unshare(CLONE_NEWNS | CLONE_NEWCGROUP) < 0)
         return launch_fail("unshare mounts");
     /* Bound on itself it is no longer locked to the tree that came from the host, as pivot_root wants it. */
@@ -510,8 +448,8 @@ void launch_leave(struct monitor *m)
 {
     if (m->home < 0)
         return;
-    m->disks[0] = open(POINT(&m->config, "root"), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    m->disks[1] = open(POINT(&m->config, "root/usr"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    m->disks[0] = open(LAYERS_POINT(&m->config, "root"), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    m->disks[1] = open(LAYERS_POINT(&m->config, "root/usr"), O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (m->disks[0] < 0 || m->disks[1] < 0)
         return; /* it costs memory only */
     /* The namespace's root is not ours where the server lives in a chroot. */

@@ -21,10 +21,18 @@ struct monitor {
 
 /* What went wrong: kept for the message to the server. Returns -1. */
 int launch_fail(const char *what);
+int launch_fail_path(const char *what, const char *path);
 extern struct monitor_message launch_failure;
 
 int launch_birth(struct monitor *m);  /* the child exists, in cgroups and namespaces, waiting */
 int launch_mounts(struct monitor *m); /* its root, devices and console, in the monitor's own view */
+
+/* layers.c: disk and overlays, below the mount points. user: the machine's user namespace, -1 for none. */
+int layers_mount(const struct monitor_config *config, int user);
+/* The path of one of the mount points. Returns buf, of MONITOR_PATH + 32. */
+const char *layers_point(const struct monitor_config *config, const char *name, char *buf);
+#define LAYERS_POINT(config, name) layers_point((config), (name), (char[MONITOR_PATH + 32]){0})
+
 /* The child is in its root: the monitor's own view, a copy of all that the host has mounted, goes. */
 void launch_leave(struct monitor *m);
 

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 enum {
-    MONITOR_VERSION = 2,
+    MONITOR_VERSION = 3,
     MONITOR_CONTROL = 3,
     MONITOR_INIT = 4,
 
@@ -35,13 +35,14 @@ enum {
 /* Every path is absolute and NUL-terminated; an empty one ends its list. */
 struct monitor_config {
     uint32_t version;
-    uint32_t volatile_disk; /* it need not outlive a crash of the host: the guest's fsync costs nothing */
-    uint32_t id_base;       /* where its ids start on the host; 0: no user namespace of its own */
-    uint32_t trial;         /* as far as its mounts, then STATE: for finding out whether that works */
-    char run[MONITOR_PATH]; /* its run folder: sock, exit */
-    char
-        mounts[MONITOR_PATH]; /* folder of the empty folders root, disk, l0, l1 …: mount points in the monitor's view */
-    char disk[MONITOR_PATH];                       /* folder of upper, work, usr-upper, usr-work */
+    uint32_t volatile_disk;    /* it need not outlive a crash of the host: the guest's fsync costs nothing */
+    uint32_t id_base;          /* where its ids start on the host; 0: no user namespace of its own */
+    uint32_t usr_is_viewed;    /* /usr is laid as an unprivileged user of the host sees it */
+    uint32_t trial;            /* as far as its mounts, then STATE: for finding out whether that works */
+    char run[MONITOR_PATH];    /* its run folder: sock, exit */
+    char mounts[MONITOR_PATH]; /* folder of the empty folders root, view, disk, l0, l1 …: mount points in the monitor's
+                                  view */
+    char disk[MONITOR_PATH];   /* folder of upper, work, usr-upper, usr-work */
     char console[MONITOR_PATH];                    /* the ring file */
     char layers[MONITOR_LAYERS][MONITOR_PATH];     /* of the root, topmost first */
     char usr_layers[MONITOR_LAYERS][MONITOR_PATH]; /* of an overlay of its own for /usr, or none */

@@ -128,6 +128,7 @@ int backend_open(const struct backend_choice *choice, const struct settings *set
                                             .run_dir = str_of(owner->run),
                                             .durable = settings->data.p != NULL,
                                             .pretend_missing = settings->pretend_missing,
+                                            .host_local = settings->host_image_local,
                                             .sink = *sink};
     AUTO_FREE struct fabric_cidr *allowed = mem_alloc((settings->allow_hosts.count + 1) * sizeof *allowed);
 

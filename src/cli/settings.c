@@ -76,6 +76,8 @@ static const struct setting table[] = {
     {NULL, "HAAR_EC2_IMAGE", "FAKECLOUD_EC2_DEFAULT_IMAGE", "IMAGE", value_text, AT(ec2_image), 0,
      "an image's name, without blanks",
      "what machines boot, of unknown AMIs too: host or tiny (host; unknown AMIs refused)"},
+    {NULL, "HAAR_HOST_IMAGE_LOCAL", NULL, "WHETHER", value_switch, AT(host_image_local), 0, "true or false",
+     "whether the image host shows this host's /usr/local, the administrator's own (false)"},
     {NULL, "HAAR_PUBLIC_POOL", NULL, "CIDR", value_opt_cidr, AT(public_pool), 0,
      "an IPv4 network such as 198.18.0.0/20", "where public addresses come from (a free /20 of 198.18.0.0/15)"},
     {NULL, "HAAR_ALLOWED_HOSTS", NULL, "NAMES", value_host_list, AT(allowed_hosts), 0,

@@ -65,6 +65,7 @@ struct settings {
     bool remove_on_exit;
     struct opt_cidr public_pool;
     struct str ec2_image;
+    bool host_image_local;
     struct str_list allowed_hosts, allowed_origins;
     struct str token;
     unsigned pretend_missing; /* a bit a feature: workload/host.h */

@@ -1,6 +1,7 @@
 #include "image/image.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "image/hidden.h"
 #include "image/tree.h"
 
 #include <errno.h>
@@ -116,6 +117,7 @@ static int link_applets(int root, struct err *err)
 /* What an image is filled from. */
 struct filling {
     struct str init;
+    bool local;                /* the host's /usr/local too */
     const atomic_bool *cancel; /* may be NULL */
 };
 
@@ -247,11 +249,25 @@ static int fill_host(int root, const struct filling *filling, struct err *err)
     return r == 0 ? fill_accounts(root, err) : r;
 }
 
+/* Whether an overlay over a view of /usr, an overlay too, may lie over it: the kernel stacks two. */
+bool image_is_viewed(void)
+{
+    struct statfs fs;
+
+    return statfs("/usr", &fs) == 0 && fs.f_type != OVERLAYFS_SUPER_MAGIC;
+}
+
 static int fill_host_usr(int usr, const struct filling *filling, struct err *err)
 {
     int r = tree_folder(usr, "sbin", 0755, err);
 
-    return r == 0 ? fill_power(usr, "sbin", filling->init, err) : r;
+    if (r == 0)
+        r = fill_power(usr, "sbin", filling->init, err);
+    if (r == 0 && !filling->local)
+        r = hidden_local(usr, err);
+    if (r == 0)
+        r = hidden_mounts(usr, err);
+    return r == 0 && !image_is_viewed() ? hidden_private(usr, filling->cancel, err) : r;
 }
 
 /* ---- which ---- */
@@ -260,10 +276,8 @@ static int fill_host_usr(int usr, const struct filling *filling, struct err *err
 static bool host_usable(void)
 {
     struct stat st;
-    struct statfs fs;
 
-    return lstat("/lib", &st) == 0 && S_ISLNK(st.st_mode) && access("/usr/bin/bash", X_OK) == 0 &&
-           statfs("/usr", &fs) == 0 && fs.f_type != OVERLAYFS_SUPER_MAGIC;
+    return lstat("/lib", &st) == 0 && S_ISLNK(st.st_mode) && access("/usr/bin/bash", X_OK) == 0 && image_is_viewed();
 }
 
 struct str image_default(void)
@@ -280,10 +294,13 @@ int image_probe(struct err *err)
 }
 
 /* What an image was made from: another busybox, linker cache or program of ours makes another one. */
-static uint32_t stamp_of(struct str init)
+static uint32_t stamp_of(const struct filling *filling, bool host)
 {
     static const char *const sources[] = {BUSYBOX, "/etc/ld.so.cache", "/etc/passwd", "/etc/group"};
-    uint64_t hash = str_hash(init);
+    uint64_t hash = str_hash(filling->init) * 2 + filling->local;
+
+    if (host)
+        hash = hash * 31 + hidden_mounts_stamp();
 
     for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
         struct stat st;
@@ -333,10 +350,11 @@ static int make(const char *path, bool host, const struct filling *filling, stru
     return r;
 }
 
-int image_prepare(const char *folder, struct str name, struct str init, const atomic_bool *cancel,
+int image_prepare(const char *folder, struct str name, struct str init, bool local, const atomic_bool *cancel,
                   struct image *ret_image, struct err *err)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    const struct filling filling = {init, local, cancel};
     bool host = str_equal(name, S("host"));
     char path[IMAGE_PATH - 8];
     int r = 0;
@@ -345,11 +363,12 @@ int image_prepare(const char *folder, struct str name, struct str init, const at
         return err_plain(err, "there is no image '" STR_FMT "'", STR_ARG(name));
     if (!host && access(BUSYBOX, X_OK) < 0)
         return err_os(err, errno, "image tiny: " BUSYBOX " (package busybox-static)");
-    if (snprintf(path, sizeof path, "%s/" STR_FMT "-%08x", folder, STR_ARG(name), stamp_of(init)) >= (int)sizeof path)
-        return err_os(err, ENAMETOOLONG, "image folder %s", folder);
     pthread_mutex_lock(&lock);
-    if (access(path, F_OK) < 0)
-        r = make(path, host, &(struct filling){init, cancel}, err);
+    if (snprintf(path, sizeof path, "%s/" STR_FMT "-%08x", folder, STR_ARG(name), stamp_of(&filling, host)) >=
+        (int)sizeof path)
+        r = err_os(err, ENAMETOOLONG, "image folder %s", folder);
+    else if (access(path, F_OK) < 0)
+        r = make(path, host, &filling, err);
     pthread_mutex_unlock(&lock);
     if (r < 0)
         return err_wrap(err, "make image " STR_FMT, STR_ARG(name));
@@ -358,6 +377,7 @@ int image_prepare(const char *folder, struct str name, struct str init, const at
     if (host) {
         snprintf(ret_image->usr_layers[0], IMAGE_PATH, "%s/usr", path);
         snprintf(ret_image->usr_layers[1], IMAGE_PATH, "/usr");
+        ret_image->usr_is_viewed = image_is_viewed();
     }
     return 0;
 }

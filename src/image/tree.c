@@ -35,15 +35,17 @@ int tree_file(int root, const char *path, struct str text, unsigned mode, struct
     return 0;
 }
 
-static int copy_file(const char *from, const struct stat *st, int root, const char *to, struct err *err)
+static int copy_file(const char *from, int root, const char *to, struct err *err)
 {
-    AUTO_FD in = open(from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    AUTO_FD in = open(from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     AUTO_FD out = -1;
-    off_t left = st->st_size;
+    struct stat st; /* of what is open: another file may stand at the path by now */
+    off_t left;
 
-    if (!(st->st_mode & S_IROTH) || left > COPY_FILE_MAX || in < 0)
+    if (in < 0 || fstat(in, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & S_IROTH) || st.st_size > COPY_FILE_MAX)
         return 0;
-    out = openat(root, to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, st->st_mode & 0777);
+    left = st.st_size;
+    out = openat(root, to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, st.st_mode & 0777);
     if (out < 0)
         return errno == EEXIST ? 0 : err_os(err, errno, "make %s", to);
     while (left > 0) {
@@ -104,8 +106,8 @@ static int copy(const char *from, int root, const char *to, int depth, const ato
     if (S_ISLNK(st.st_mode))
         return copy_link(from, root, to, err);
     if (S_ISREG(st.st_mode))
-        return copy_file(from, &st, root, to, err);
-    if (S_ISDIR(st.st_mode) && st.st_mode & S_IROTH)
+        return copy_file(from, root, to, err);
+    if (S_ISDIR(st.st_mode) && (st.st_mode & 05) == 05)
         return copy_folder(from, root, to, depth, cancel, err);
     return 0;
 }

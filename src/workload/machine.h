@@ -86,7 +86,8 @@ struct native {
     } * leaving;         /* monitors that have said their last word; the watcher's own */
     atomic_bool closing; /* … which ends it */
     bool durable;
-    bool unmapped; /* machines run without a user namespace of their own */
+    bool host_local; /* the host image has the host's /usr/local */
+    bool unmapped;   /* machines run without a user namespace of their own */
 };
 
 /* A view of one of a record's interfaces; `groups` holds the views of its groups' ids. */

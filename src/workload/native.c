@@ -439,6 +439,7 @@ int workload_native_new(const struct workload_native_config *config, struct work
     native->monitor_program = native->init_program = native->poll = native->wake = -1;
     native->sink = config->sink;
     native->durable = config->durable;
+    native->host_local = config->host_local;
     native->host.pretended = config->pretend_missing;
     native->next_ids = (uint32_t)str_hash(config->owner); /* owners on one host start apart */
     if (!str_to_z(config->owner, native->owner, sizeof native->owner) ||

@@ -19,6 +19,7 @@ struct workload_native_config {
      * does.
      */
     bool durable;
+    bool host_local; /* the host image shows the host's /usr/local too */
     enum fabric_internet internet;
     struct fabric_cidr public_pool;          /* prefix 0: a free /20 of 198.18.0.0/15 */
     const struct fabric_cidr *allowed_hosts; /* --allow-host */

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const mount_points[] = {"root", "disk", "l0", "l1", "u0", "u1"};
+static const char *const mount_points[] = {"root", "disk", "l0", "l1", "u0", "u1", "view"};
 
 /*
  * Asks ext4 to spread what is made in this folder over its block groups. Where many files have just been deleted,

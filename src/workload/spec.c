@@ -106,11 +106,13 @@ int machine_fill_image(const struct native *native, struct monitor_config *confi
     int r;
 
     snprintf(folder, sizeof folder, "%s/images", native->state_dir);
-    r = image_prepare(folder, name.len ? name : image_default(), program_init(), cancel, &image, err);
+    r = image_prepare(folder, name.len ? name : image_default(), program_init(), native->host_local, cancel, &image,
+                      err);
     for (int i = 0; r == 0 && i < IMAGE_LAYERS; i++) {
         memcpy(config->layers[i], image.layers[i], MONITOR_PATH);
         memcpy(config->usr_layers[i], image.usr_layers[i], MONITOR_PATH);
     }
+    config->usr_is_viewed = r == 0 && image.usr_is_viewed;
     return r;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "base/fd.h"
 #include "base/mem.h"
+#include "image/image.h"
 #include "workload/machine.h"
 
 #include <errno.h>
@@ -37,7 +38,9 @@ static void fill_config(const struct native *native, const char *disk, uint32_t 
     snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->run_dir);
     snprintf(config->disk, MONITOR_PATH, "%s", disk);
     snprintf(config->layers[0], MONITOR_PATH, "%s/images", native->state_dir);
-    snprintf(config->usr_layers[0], MONITOR_PATH, "/usr");
+    snprintf(config->usr_layers[0], MONITOR_PATH, "%s/images", native->state_dir);
+    snprintf(config->usr_layers[1], MONITOR_PATH, "/usr");
+    config->usr_is_viewed = image_is_viewed();
 }
 
 /* Its last word. */

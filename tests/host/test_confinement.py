@@ -4,8 +4,11 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
+import struct
 import subprocess
+import tempfile
 import textwrap
 import threading
 
@@ -248,6 +251,93 @@ def test_secrets_of_the_host_are_not_there(shell):
     for line in pathlib.Path("/etc/shadow").read_text().splitlines():
         if len(line.split(":")[1]) > 4:
             assert line.split(":")[1] not in shadow
+
+
+@pytest.fixture
+def usr():
+    """A folder of the host's /usr, for a while."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="haar-test-", dir="/usr/lib"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def put(path, text, mode=0o644):
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def refused(shell, path):
+    """What `cat`, a copy, a change and a link of it say: nothing of it, and no success."""
+    tries = [f"cat {path}", f"cp {path} /tmp/taken", f"sh -c 'echo x >> {path}'", f"chmod 644 {path}", f"ln {path} /usr/lib/linked", f"mv {path} /usr/lib/moved"]
+    return [shell(f"{line} 2>/dev/null; echo $?", status=None) for line in tries] == ["1\n"] * 2 + ["2\n"] + ["1\n"] * 3
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660, 0o4700])
+def test_a_file_of_usr_that_not_everybody_reads_is_not_read(shell, usr, mode):
+    """Made after the machine was born, too."""
+    path = put(usr / "private", "secret", mode)
+    assert refused(shell, path)
+    os.link(path, usr / "another-name")
+    assert refused(shell, usr / "another-name")
+    assert shell(f"cat {put(usr / 'open', 'everybody')}") == "everybody"
+
+
+def test_what_is_in_a_private_folder_of_usr_is_not_read(shell, usr):
+    (usr / "folder").mkdir()
+    path = put(usr / "folder" / "file", "secret")
+    assert shell(f"cat {path}; ls {usr}/folder") == "secretfile\n"
+    (usr / "folder").chmod(0o700)
+    assert refused(shell, path)
+    assert shell(f"ls {usr}/folder 2>/dev/null", status=2) == ""
+
+
+def test_a_file_of_usr_that_becomes_private_is_not_read_again(shell, usr):
+    path = put(usr / "file", "open")
+    assert shell(f"cat {path}") == "open"
+    put(path, "secret", 0o600)
+    assert refused(shell, path)
+
+
+def test_who_else_may_read_a_file_of_usr_is_nothing_to_it(shell, usr):
+    """An access control list that lets nobody's like in, who is not everybody."""
+    path = put(usr / "listed", "secret", 0o600)
+    entries = [(1, 6, 2**32 - 1), (2, 4, 65534), (4, 0, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1)]
+    try:
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries))
+    except OSError as e:
+        pytest.skip(f"no access control lists here: {e}")
+    assert refused(shell, path)
+
+
+@pytest.mark.parametrize("shown", ["false", "true"])
+def test_the_administrators_own_folder_is_shown_where_it_was_asked_for(binary, shown):
+    local = pathlib.Path(tempfile.mkdtemp(prefix="haar-test-", dir="/usr/local"))
+    try:
+        local.chmod(0o755)
+        put(local / "open", "everybody")
+        put(local / "private", "secret", 0o600)
+        with start_with(binary, "native", env={"HAAR_HOST_IMAGE_LOCAL": shown}) as server, cloud_of(server, binary, new_account()) as cloud:
+            ident = cloud.run()["InstanceId"]
+            said = cloud.execute(ident, "sh", "-c", f"cat {local}/* 2>/dev/null; ls -d /usr/local/bin; echo mine > /usr/local/bin/mine && cat /usr/local/bin/mine")
+        assert said == ("everybody" if shown == "true" else "") + "/usr/local/bin\nmine\n"
+        assert not os.path.exists("/usr/local/bin/mine")
+    finally:
+        shutil.rmtree(local)
+
+
+def test_what_a_mount_below_usr_covers_stays_covered(binary, usr):
+    (usr / "covered").mkdir()
+    put(usr / "covered" / "file", "nobody sees this")
+    put(usr / "beside", "everybody")
+    subprocess.run(["mount", "-t", "tmpfs", "haar-test", usr / "covered"], check=True)
+    try:
+        with start_with(binary, "native") as server, cloud_of(server, binary, new_account()) as cloud:
+            said = cloud.execute(cloud.run()["InstanceId"], "sh", "-c", f"cat {usr}/beside {usr}/covered/file 2>/dev/null; ls {usr}", status=None)
+        assert said == "everybodybeside\n"
+    finally:
+        subprocess.run(["umount", usr / "covered"], check=True)
 
 
 def test_what_it_writes_to_usr_is_its_own(shell):
