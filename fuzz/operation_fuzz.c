@@ -20,6 +20,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
+    DRAWN = 2000,     /* choices past the input's end */
     CALLS = 6,        /* of one input, one after the other in one world */
     MEMBERS_DEEP = 6, /* structures inside each other */
     IDS_KNOWN = 128,
@@ -32,14 +33,25 @@ static const struct operation *built[1024];
 static const struct service *built_of[1024];
 static unsigned built_count;
 
-/* What the input has left; past its end everything is 0, which means "nothing" wherever it is asked. */
+/*
+ * What the input has left. Past its end the choices go on, as if drawn: short inputs make whole calls too. When those
+ * are used up everything is 0, which means "nothing" wherever it is asked.
+ */
 struct choices {
     const uint8_t *at, *end;
+    uint64_t drawn; /* the generator's state, from the input */
+    unsigned left;  /* to be drawn */
 };
 
 static unsigned choose(struct choices *c, unsigned count)
 {
-    return c->at < c->end ? *c->at++ % count : 0;
+    if (c->at < c->end)
+        return *c->at++ % count;
+    if (!c->left)
+        return 0;
+    c->left--;
+    c->drawn = c->drawn * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(c->drawn >> 33) % count;
 }
 
 struct writer {
@@ -120,7 +132,55 @@ static struct str some_bytes(struct writer *w)
     return bytes;
 }
 
-static struct str a_text(struct writer *w, const struct shape *shape)
+/* What a member of such a name takes, as far as that is known: an id that exists, or one of some texts. */
+static struct str fitting(struct writer *w, struct str member)
+{
+    static const struct {
+        const char *ends, *id_prefix, *texts[6];
+    } rows[] = {
+        {"VpcId", "vpc-", {0}},
+        {"SubnetId", "subnet-", {0}},
+        {"GroupId", "sg-", {0}},
+        {"SecurityGroup", "sg-", {0}},
+        {"SecurityGroupRuleId", "sgr-", {0}},
+        {"InstanceId", "i-", {0}},
+        {"GatewayId", "igw-", {0}},
+        {"RouteTableId", "rtb-", {0}},
+        {"NetworkInterfaceId", "eni-", {0}},
+        {"VolumeId", "vol-", {0}},
+        {"AllocationId", "eipalloc-", {0}},
+        {"KeyPairId", "key-", {0}},
+        {"ImageId", "ami-", {0}},
+        {"Cidr", NULL, {"10.0.0.0/16", "10.0.1.0/24", "0.0.0.0/0", "172.31.0.0/20", "10.0.0.0/28", "10.1.2.3/32"}},
+        {"CidrBlock", NULL, {"10.0.0.0/16", "10.0.1.0/24", "0.0.0.0/0", "10.2.0.0/16", "10.0.0.0/28", "10.1.2.3/32"}},
+        {"CidrIp", NULL, {"10.0.0.0/16", "10.0.1.0/24", "0.0.0.0/0", "10.2.0.0/16", "10.0.0.0/28", "10.1.2.3/32"}},
+        {"CidrIpv6", NULL, {"::/0", "2001:db8::/33", "2001:db8::1/128", "::/1", "fe80::/10", "::1/64"}},
+        {"IpProtocol", NULL, {"tcp", "udp", "icmp", "-1", "50", "icmpv6"}},
+        {"InstanceType", NULL, {"t3.micro", "t2.nano", "m5.large", "t3.micro", "c5.xlarge", "t4g.small"}},
+        {"AvailabilityZone",
+         NULL,
+         {"us-east-1a", "us-east-1b", "us-east-1f", "us-east-1a", "us-east-1c", "eu-west-1a"}},
+        {"ResourceType", NULL, {"instance", "vpc", "subnet", "security-group", "key-pair", "volume"}},
+        {"KeyName", NULL, {"k", "k2", "k", "k", "k", "k"}},
+        {"GroupName", NULL, {"default", "g", "g2", "g", "g3", "g"}},
+        {"Key", NULL, {"k", "Name", "k", "l", "k", "aws:x"}},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        unsigned from = choose(w->choices, IDS_KNOWN);
+
+        if (!str_ends(member, str_of(rows[i].ends)))
+            continue;
+        if (!rows[i].id_prefix)
+            return str_of(rows[i].texts[choose(w->choices, 6)]);
+        for (unsigned n = 0; n < w->id_count; n++)
+            if (str_starts(w->ids[(from + n) % w->id_count], str_of(rows[i].id_prefix)))
+                return w->ids[(from + n) % w->id_count];
+    }
+    return (struct str){0};
+}
+
+static struct str a_text(struct writer *w, const struct shape *shape, struct str member)
 {
     static const char *const texts[] = {"10.0.0.0/16",
                                         "172.31.0.0/20",
@@ -165,10 +225,10 @@ static struct str a_text(struct writer *w, const struct shape *shape)
                                         "\xed\xa0\x80",
                                         "\xef\xbf\xbf"};
 
-    switch (choose(w->choices, 8)) {
-    case 0:
-    case 1:
-    case 2:
+    switch (choose(w->choices, 16)) {
+    default:
+        if (!shape->count && fitting(w, member).p)
+            return fitting(w, member);
         if (shape->count && w->service->enums)
             return service_name(w->service, w->service->enums[shape->first + choose(w->choices, shape->count)]);
         if (w->id_count)
@@ -181,18 +241,19 @@ static struct str a_text(struct writer *w, const struct shape *shape)
         memset(longest, 'a', sizeof longest);
         return (struct str){longest, choose(w->choices, 2) ? sizeof longest : 256};
     }
-    default:
+    case 5:
+    case 6:
         return str_of(texts[choose(w->choices, ARRAY_LEN(texts))]);
     }
 }
 
 static void put_struct(struct writer *w, struct str prefix, const struct shape *shape, unsigned depth);
 
-static void put_value(struct writer *w, struct str name, const struct shape *shape, unsigned depth)
+static void put_value(struct writer *w, struct str name, const struct shape *shape, struct str member, unsigned depth)
 {
     static const char *const switches[] = {"true", "false", "True", "1", ""};
 
-    if (choose(w->choices, 64) == 63) { /* another kind of thing */
+    if (choose(w->choices, 200) == 199) { /* another kind of thing */
         put_pair(w, arena_printf(w->arena, STR_FMT ".%u.x", STR_ARG(name), choose(w->choices, 3)), S("1"));
         return;
     }
@@ -209,7 +270,7 @@ static void put_value(struct writer *w, struct str name, const struct shape *sha
         if (!count)
             put_pair(w, name, S(""));
         for (unsigned i = 1; i <= count; i++)
-            put_value(w, arena_printf(w->arena, STR_FMT "%s.%u", STR_ARG(name), item, i), element, depth);
+            put_value(w, arena_printf(w->arena, STR_FMT "%s.%u", STR_ARG(name), item, i), element, member, depth);
         return;
     }
     case SHAPE_INT:
@@ -223,25 +284,29 @@ static void put_value(struct writer *w, struct str name, const struct shape *sha
     case SHAPE_STRING:
     case SHAPE_BLOB:
     case SHAPE_TIME:
-        put_pair(w, name, a_text(w, shape));
+        put_pair(w, name, a_text(w, shape, member));
         return;
     }
 }
 
-/* Required members nearly always, others now and then. */
+/* Required members nearly always, others rarely, now and then or often. */
 static void put_struct(struct writer *w, struct str prefix, const struct shape *shape, unsigned depth)
 {
+    static const unsigned sparse[] = {40, 12, 4, 2};
+    unsigned one_in = sparse[choose(w->choices, ARRAY_LEN(sparse))];
+
     if (depth > MEMBERS_DEEP)
         return;
     for (unsigned i = 0; i < shape->count; i++) {
         const struct member *member = &w->service->members[shape->first + i];
-        bool wanted = member->flags & MEMBER_REQUIRED ? choose(w->choices, 32) != 31 : choose(w->choices, 6) == 5;
+        bool wanted = member->flags & MEMBER_REQUIRED ? choose(w->choices, 32) != 31
+                                                      : choose(w->choices, one_in) == one_in - 1;
 
         if (wanted && !(member->flags & MEMBER_PRIVATE))
             put_value(
                 w,
                 arena_printf(w->arena, STR_FMT STR_FMT, STR_ARG(prefix), STR_ARG(service_name(w->service, member->in))),
-                &w->service->shapes[member->shape], depth);
+                &w->service->shapes[member->shape], service_name(w->service, member->in), depth);
     }
 }
 
@@ -343,6 +408,8 @@ static void call_one(struct choices *choices)
                         .cookie = &outcome};
     const struct shape *input;
 
+    if (str_equal(service_name(built_of[n], built[n]->name), S("CreateKeyPair")) && choose(choices, 16))
+        return; /* an RSA key takes as long as all the others */
     w.service = call.service = built_of[n];
     call.operation = built[n];
     id_uuid(call.request_id);
@@ -362,12 +429,12 @@ static void call_one(struct choices *choices)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct choices choices = {data, data + size};
+    struct choices choices = {data, data + size, str_hash((struct str){(const char *)data, size}), DRAWN};
     struct err err = ERR_INIT;
 
     if (!built_count)
         start();
-    for (unsigned i = 0; i < CALLS && choices.at < choices.end; i++) {
+    for (unsigned i = 0; i < CALLS; i++) {
         call_one(&choices);
         uv_run(engine.loop, UV_RUN_NOWAIT); /* what follows from it: pending becomes running */
     }
