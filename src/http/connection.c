@@ -3,6 +3,11 @@
 
 #include "base/mem.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
 static void tell(struct http_connection *c)
 {
     if (c->exchange->told)
@@ -23,10 +28,18 @@ bool server_is_full(const struct http_server *server, size_t more)
     return server->buffered + more > server->limits.buffered_bytes;
 }
 
+/* A closed one counts for nothing, whoever still has it on the stack. */
+static size_t held(const struct http_connection *c)
+{
+    if (c->phase == PHASE_CLOSED)
+        return 0;
+    return c->in.capacity + c->ahead.len + uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp) +
+           (c->exchange ? c->exchange->body.len : 0);
+}
+
 void connection_account(struct http_connection *c)
 {
-    size_t now = c->in.capacity + c->ahead.len + uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp) +
-                 (c->exchange ? c->exchange->body.len : 0);
+    size_t now = held(c);
 
     c->server->buffered += now - c->counted;
     c->counted = now;
@@ -125,8 +138,7 @@ void connection_close(struct http_connection *c)
     leave_exchange(c);
     if (phase == PHASE_UPGRADED)
         socket_closed(c);
-    c->server->buffered -= c->counted;
-    c->counted = 0;
+    connection_account(c);
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
 
@@ -374,6 +386,24 @@ static bool step(struct http_connection *c)
     return false;
 }
 
+/* What it is in the middle of would need bytes that never come. A paused body still has its end to tell. */
+static bool is_cut_short(const struct http_connection *c)
+{
+    if (!c->eof || c->at < c->in.len || c->ahead.len)
+        return false;
+    return c->phase == PHASE_IDLE || c->phase == PHASE_HEAD || (c->phase == PHASE_BODY && !c->exchange->paused);
+}
+
+/* Answers to what came whole still go out. */
+static void cut_short(struct http_connection *c)
+{
+    leave_exchange(c);
+    if (uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp))
+        connection_linger(c);
+    else
+        connection_close(c);
+}
+
 void connection_run(struct http_connection *c)
 {
     if (c->running)
@@ -382,6 +412,8 @@ void connection_run(struct http_connection *c)
     while (step(c))
         ;
     c->running = false;
+    if (is_cut_short(c))
+        cut_short(c);
     if (c->fresh.len && c->phase != PHASE_LINGER && c->phase != PHASE_CLOSED)
         buf_append(&c->ahead, c->fresh);
     c->fresh = (struct str){0};
@@ -424,16 +456,40 @@ static void give_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init(c->in.p + c->in.len, (unsigned)(c->in.capacity - c->in.len));
 }
 
-/* The client sends no more. While a handler has its request that counts as having left. */
+/*
+ * From here on nothing is read, and so a reset would not be seen: the kernel asks the client's from time to time
+ * whether it is still there, and the sweep asks the kernel (connection_is_lost). A client that has closed both halves
+ * is answered with a reset as soon as its kernel has forgotten it (tcp_fin_timeout), or at the first byte sent to it.
+ */
+static void probe_half_closed(struct http_connection *c)
+{
+    int seconds = (int)(c->server->limits.probe_ms + 999) / 1000, count = 3, fd;
+
+    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) < 0)
+        return;
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof seconds);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
+bool connection_is_lost(const struct http_connection *c)
+{
+    struct pollfd at = {0};
+
+    if (!c->eof || uv_fileno((const uv_handle_t *)&c->tcp, &at.fd) < 0)
+        return false;
+    return poll(&at, 1, 0) == 1 && at.revents & (POLLERR | POLLHUP);
+}
+
+/* The client sends no more. It may wait for answers all the same, to all that came whole. */
 static void on_eof(struct http_connection *c)
 {
     c->eof = true;
     switch (c->phase) {
     case PHASE_IDLE:
-        if (uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp))
-            connection_linger(c);
-        else
-            connection_close(c);
+    case PHASE_HEAD:
+    case PHASE_BODY:
+        connection_run(c);
         break;
     case PHASE_UPGRADED:
         socket_pump(c, S(""));
@@ -442,14 +498,13 @@ static void on_eof(struct http_connection *c)
         if (c->shut_done)
             connection_close(c);
         break;
-    case PHASE_HEAD:
-    case PHASE_BODY:
     case PHASE_HANDLED:
-        connection_close(c);
-        break;
     case PHASE_CLOSED:
         break;
     }
+    if (c->phase != PHASE_CLOSED)
+        probe_half_closed(c);
+    connection_account(c);
 }
 
 static void on_bytes(struct http_connection *c, struct str bytes)

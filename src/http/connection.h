@@ -153,6 +153,7 @@ void connection_read(struct http_connection *c);                 /* reads again 
 void connection_compact(struct http_connection *c);              /* `in` without the requests that are over */
 void connection_account(struct http_connection *c);
 void connection_shut(struct http_connection *c);
+bool connection_is_lost(const struct http_connection *c);      /* half-closed, and since then reset or silent */
 void connection_refuse(struct http_connection *c, int status); /* an answer of our own, and the end */
 bool server_is_full(const struct http_server *server, size_t more);
 

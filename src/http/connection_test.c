@@ -1,6 +1,8 @@
 /* What happens over time: parked requests, back-pressure, upgrades, the end. */
 #include "http/test_server.h"
 
+#include <netinet/tcp.h>
+
 static struct fixture fixture;
 static struct fixture *const f = &fixture;
 
@@ -45,24 +47,105 @@ static void a_parked_request_is_answered_later(void **state)
     assert_int_equal(f->gone, 0);
 }
 
+/* Its kernel says at once that it is gone. */
+static void reset(int fd)
+{
+    struct linger hard = {1, 0};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    close(fd);
+}
+
 static void a_parked_request_notices_its_client_leaving_once(void **state)
 {
-    int fd = park();
-
-    close(fd);
+    reset(park());
     turn_until(f, f->gone);
     turn_for(f, 20);
     assert_int_equal(f->gone, 1);
     assert_int_equal(connections(), 0);
 }
 
-static void a_parked_request_notices_a_reset(void **state)
+static void a_client_that_sends_no_more_still_gets_its_answer(void **state)
 {
     int fd = park();
-    struct linger hard = {1, 0};
 
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    shutdown(fd, SHUT_WR);
+    turn_for(f, 50);
+    assert_int_equal(f->gone, 0);
+    answer_text(f->parked, 200, S("later"));
+    assert_true(str_ends(hear_end(f, fd), S("\r\n\r\nlater")));
     close(fd);
+    turn_until(f, connections() == 0);
+    assert_int_equal(f->gone, 0);
+}
+
+static void a_client_that_sends_no_more_gets_all_that_it_asked_for_whole(void **state)
+{
+    int fd = park();
+
+    say(f, fd, S("GET /query?2 HTTP/1.1\r\nHost: a\r\n\r\nGET /query?3 HTTP/1.1\r\nHost: a\r\n\r\nGET /cut"));
+    shutdown(fd, SHUT_WR);
+    turn_for(f, 20);
+    answer_text(f->parked, 200, S("1"));
+    assert_true(str_ends(hear_end(f, fd), S("\r\n\r\n3")));
+    assert_true(str_contains(buf_str(&f->heard), S("\r\n\r\n2")));
+    assert_int_equal(f->requests, 3);
+    close(fd);
+    turn_until(f, connections() == 0);
+}
+
+static void a_paused_body_whose_sender_sends_no_more_is_still_told_to_its_end(void **state)
+{
+    int fd = dial(f);
+
+    f->pause = true;
+    say(f, fd, S("POST /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"));
+    turn_until(f, f->pieces == 1);
+    shutdown(fd, SHUT_WR);
+    turn_for(f, 20);
+    http_body_resume(f->paused);
+    assert_true(str_ends(hear_end(f, fd), S("\r\n\r\n5")));
+    close(fd);
+}
+
+static void a_reset_behind_a_half_close_is_noticed(void **state)
+{
+    int fd = park();
+
+    shutdown(fd, SHUT_WR);
+    turn_for(f, 20);
+    reset(fd);
+    turn_until(f, f->gone == 1);
+    turn_until(f, connections() == 0);
+}
+
+/* Nothing is sent to it: its kernel is asked, and has forgotten it (after a second, as it wishes here). */
+static void a_client_that_has_closed_both_halves_is_missed_in_the_end(void **state)
+{
+    struct http_limits limits = {.probe_ms = 1000};
+    int fd, second = 1;
+
+    fixture_stop(f);
+    fixture_start(f, &limits);
+    fd = park();
+    setsockopt(fd, IPPROTO_TCP, TCP_LINGER2, &second, sizeof second);
+    close(fd);
+    for (int i = 0; i < 10 && !f->gone; i++)
+        turn_for(f, 1000);
+    assert_int_equal(f->gone, 1);
+    turn_until(f, connections() == 0);
+}
+
+static void a_client_that_has_closed_both_halves_is_missed_at_the_next_piece(void **state)
+{
+    int fd = park();
+
+    http_answer_begin(f->parked, 200, S("text/plain"), NULL, 0);
+    hear_until(f, fd, S("\r\n\r\n"));
+    close(fd);
+    turn_for(f, 20);
+    assert_int_equal(f->gone, 0);
+    http_answer_chunk(f->parked, S("a line")); /* is answered with a reset */
     turn_until(f, f->gone == 1);
 }
 
@@ -80,7 +163,7 @@ static void requests_behind_a_parked_one_wait_and_leaving_is_still_noticed(void 
     assert_true(str_ends(hear_until(f, fd, S("\n3")), S("\r\n\r\n3")));
     say(f, fd, S("GET /park HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"));
     turn_until(f, f->parked);
-    close(fd);
+    reset(fd);
     turn_until(f, f->gone == 1);
     assert_int_equal(f->requests, 4);
 }
@@ -269,6 +352,22 @@ static void an_upgraded_connection_carries_bytes_both_ways(void **state)
     close(fd);
 }
 
+static void an_upgrade_of_a_client_that_sends_no_more_is_told_its_end(void **state)
+{
+    int fd = dial(f);
+
+    say(f, fd, S("GET /park HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n"));
+    turn_until(f, f->parked);
+    shutdown(fd, SHUT_WR);
+    turn_for(f, 20);
+    assert_non_null(http_upgrade(f->parked, S("raw"), NULL, 0,
+                                 &(struct http_socket_events){f, socket_bytes, socket_end, NULL, socket_close}));
+    assert_true(str_ends(hear_end(f, fd), S("\r\n\r\nbye")));
+    turn_until(f, f->closes == 1);
+    assert_int_equal(f->ends, 1);
+    close(fd);
+}
+
 static void an_upgraded_connection_tells_its_end_once(void **state)
 {
     int fd = upgrade();
@@ -392,7 +491,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_parked_request_is_answered_later),
         T(a_parked_request_notices_its_client_leaving_once),
-        T(a_parked_request_notices_a_reset),
+        T(a_client_that_sends_no_more_still_gets_its_answer),
+        T(a_client_that_sends_no_more_gets_all_that_it_asked_for_whole),
+        T(a_paused_body_whose_sender_sends_no_more_is_still_told_to_its_end),
+        T(a_reset_behind_a_half_close_is_noticed),
+        T(a_client_that_has_closed_both_halves_is_missed_in_the_end),
+        T(a_client_that_has_closed_both_halves_is_missed_at_the_next_piece),
         T(requests_behind_a_parked_one_wait_and_leaving_is_still_noticed),
         T(many_pipelined_requests_are_all_answered),
         T(what_is_pipelined_behind_a_parked_request_is_bounded),
@@ -406,6 +510,7 @@ int main(void)
         T(an_answer_before_the_body_ends_the_connection),
         T(leaving_in_the_middle_of_a_body_is_noticed),
         T(an_upgraded_connection_carries_bytes_both_ways),
+        T(an_upgrade_of_a_client_that_sends_no_more_is_told_its_end),
         T(an_upgraded_connection_tells_its_end_once),
         T(a_paused_socket_holds_its_sender_back),
         T(a_handler_may_decline_an_upgrade),

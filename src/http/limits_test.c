@@ -77,6 +77,25 @@ static void buffered_bytes_over_all_connections_are_capped(void **state)
     assert_int_equal(http_server_counts(f->server).buffered_bytes, 0);
 }
 
+/* Its answer has begun when the body turns out to be malformed, and nothing but a resume makes the server see that. */
+static void a_connection_that_closes_as_its_body_resumes_counts_for_nothing(void **state)
+{
+    start_with((struct http_limits){0});
+    for (int i = 0; i < 5; i++) {
+        int fd = dial(f);
+
+        f->pause = true;
+        f->paused = NULL;
+        say(f, fd, S("POST /stream-begun HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nZZ\r\n"));
+        turn_until(f, f->paused);
+        http_body_resume(f->paused);
+        hear_end(f, fd);
+        close(fd);
+        turn_until(f, http_server_counts(f->server).connections == 0);
+    }
+    assert_int_equal(http_server_counts(f->server).buffered_bytes, 0);
+}
+
 static void a_body_announced_beyond_the_cap_is_503(void **state)
 {
     start_with((struct http_limits){.buffered_bytes = 100 * 1024});
@@ -262,6 +281,7 @@ int main(void)
         T(a_chunked_body_too_long_is_413),
         T(a_streamed_body_may_be_longer),
         T(buffered_bytes_over_all_connections_are_capped),
+        T(a_connection_that_closes_as_its_body_resumes_counts_for_nothing),
         T(a_body_announced_beyond_the_cap_is_503),
         T(an_answer_beyond_the_cap_is_503),
         T(a_huge_announced_length_takes_no_memory),

@@ -88,7 +88,7 @@ static void drop_parsed(struct http_connection *c)
 
 void exchange_end(struct http_connection *c)
 {
-    bool more = c->keep && !c->server->stopping && !c->eof;
+    bool waits = c->at < c->in.len || c->ahead.len, more = c->keep && !c->server->stopping && (waits || !c->eof);
 
     exchange_release(c);
     drop_parsed(c);

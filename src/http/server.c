@@ -102,7 +102,7 @@ static void sweep_one(struct http_connection *c, uint64_t now)
         expire(c);
         return;
     }
-    if (write_is_stuck(c, now)) {
+    if (write_is_stuck(c, now) || connection_is_lost(c)) {
         connection_close(c);
         return;
     }
@@ -297,6 +297,7 @@ static void set_defaults(struct http_limits *limits)
     DEFAULT(header_ms, 15 * 1000);
     DEFAULT(body_ms, 30 * 1000);
     DEFAULT(write_ms, 60 * 1000);
+    DEFAULT(probe_ms, 15 * 1000);
     DEFAULT(answer_bytes, 256 * 1024);
 #undef DEFAULT
 }

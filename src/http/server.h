@@ -10,9 +10,14 @@
  *   http_answer_begin, _chunk …, _end             in pieces, with back-pressure
  *   http_upgrade                                  101, then raw bytes both ways
  * After http_answer, http_answer_end or http_upgrade the request no longer exists for the handler. If its client
- * leaves before that (it closes or resets; a half-closed connection counts as left), on_gone is called, exactly
- * once, and the request no longer exists when it returns; no answer may be given then. Answering before the whole
- * body came ends the connection after the answer.
+ * leaves before that, on_gone is called, exactly once, and the request no longer exists when it returns; no answer
+ * may be given then. Answering before the whole body came ends the connection after the answer.
+ *
+ * A client that closes its sending half has not left: what came whole is answered. One that closes both looks the same
+ * (TCP tells of one half only) until something is sent to it or a probe finds its socket gone: about a minute with
+ * Linux's defaults. So on_gone comes at once for a reset, and for an end in the middle of a request; for a full close
+ * it comes at the next piece of an answer, or with the probe. What a handler holds for a client that may have left must
+ * be bearable for so long. A call whose answer comes within that time is simply answered.
  *
  * No function here calls back into its caller: callbacks come from the loop only.
  *
@@ -43,6 +48,7 @@ struct http_limits {
     unsigned header_ms;    /* from a request's first byte to the end of its head; 15 s */
     unsigned body_ms;      /* without progress in a body; slower than 1 KiB/s on the whole counts as none; 30 s */
     unsigned write_ms;     /* a client that takes nothing of an answer; 60 s */
+    unsigned probe_ms;     /* how often a client that sends no more is asked whether it is there; 15 s */
     size_t answer_bytes;   /* queued on one connection when http_answer_chunk says stop; 256 KiB */
 };
 

@@ -16,7 +16,7 @@ void socket_begin(struct http_connection *c, const struct http_socket_events *ev
     c->deadline = UINT64_MAX;
     c->socket = (struct http_socket){.connection = c, .events = *events};
     exchange_release(c);
-    if (c->ahead.len || !c->reading)
+    if (c->ahead.len || c->eof || !c->reading)
         connection_ready(c, READY_RUN);
 }
 

@@ -99,6 +99,8 @@ FIXTURE_FUNCTION enum http_body fixture_head(void *cookie, struct http_request *
     f->heads++;
     if (str_equal(request->path, S("/refuse")))
         answer_text(request, 403, S("no"));
+    if (str_equal(request->path, S("/stream-begun")))
+        http_answer_begin(request, 200, S("text/plain"), NULL, 0);
     if (str_equal(request->path, S("/gone")))
         http_on_gone(request, on_gone, f);
     return str_starts(request->path, S("/stream")) ? HTTP_BODY_STREAMED : HTTP_BODY_WHOLE;

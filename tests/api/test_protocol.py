@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from haar import Raw, authorization, error_of, values_of
+from haar import Raw, Server, authorization, error_of, values_of
 
 needs = pytest.mark.needs
 
@@ -271,6 +271,19 @@ def test_a_body_that_is_cut_off_changes_nothing(server, world, fresh_account):
         s.shutdown(socket.SHUT_WR)
         answer = s.recv(4096)
         assert not answer.startswith(b"HTTP/1.1 200"), answer
+
+
+def test_a_client_that_sends_no_more_gets_the_answer_that_it_waits_for(binary, tmp_path, image):
+    with Server(binary, "--backend", "none", "--data", tmp_path / "data") as server:  # answers when it is durable
+        raw = Raw(server.port)
+        body = raw.form("RunInstances", ImageId=image, MinCount=1, MaxCount=1).encode()
+        head = f"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization()}\r\nContent-Length: {len(body)}\r\n\r\n"
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
+                s.sendall(head.encode() + body)
+                s.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: s.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 200 ") and b"<instanceId>i-" in answer, answer
 
 
 def test_a_head_that_is_cut_off_changes_nothing(server, world):
