@@ -79,10 +79,16 @@ static bool is_allowed_origin(const struct access_config *config, struct str ori
     return false;
 }
 
-/* Every Origin counts, should there be more than one. An allowed one explains a cross-site fetch. */
+/* What a browser says of who makes it fetch. A page of another port or subdomain is "same-site", and another's. */
+static bool is_own_site(struct str site)
+{
+    return str_equal_nocase(site, S("same-origin")) || str_equal_nocase(site, S("none"));
+}
+
+/* Every Origin counts, should there be more than one. An allowed one explains a fetch from another site. */
 static bool origin_passes(const struct access_config *config, const struct http_request *request)
 {
-    bool allowed = false, cross_site = false;
+    bool allowed = false, other_site = false;
 
     for (size_t i = 0; i < request->header_count; i++) {
         const struct http_header *header = &request->headers[i];
@@ -92,10 +98,10 @@ static bool origin_passes(const struct access_config *config, const struct http_
                 return false;
             allowed = true;
         } else if (str_equal_nocase(header->name, S("sec-fetch-site"))) {
-            cross_site |= str_equal_nocase(header->value, S("cross-site"));
+            other_site |= !is_own_site(header->value);
         }
     }
-    return allowed || !cross_site;
+    return allowed || !other_site;
 }
 
 enum access_verdict access_check_host(const struct access_config *config, const struct http_request *request)
@@ -108,6 +114,15 @@ enum access_verdict access_check(const struct access_config *config, const struc
     if (!host_passes(config, request->host))
         return ACCESS_HOST_DENIED;
     return origin_passes(config, request) ? ACCESS_ALLOWED : ACCESS_ORIGIN_DENIED;
+}
+
+/* "Basic" is no proof: a URL with a password in it makes a browser send that. */
+bool access_may_write(const struct access_config *config, const struct http_request *request)
+{
+    struct str origin = http_header(request, S("origin"));
+
+    return str_starts(http_header(request, S("authorization")), S("AWS")) ||
+           (origin.p && is_allowed_origin(config, origin));
 }
 
 /* The time depends on the lengths only. */

@@ -126,6 +126,33 @@ static void a_cross_site_fetch_is_denied(void **state)
     assert_int_equal(check_headers(SITE("none"), NOTHING), ACCESS_ALLOWED);
 }
 
+static void a_page_of_another_port_or_subdomain_is_another_site(void **state)
+{
+    assert_int_equal(check_headers(SITE("same-site"), NOTHING), ACCESS_ORIGIN_DENIED);
+    assert_int_equal(check_headers(SITE(""), NOTHING), ACCESS_ORIGIN_DENIED);
+    assert_int_equal(check_headers(SITE("same-origin, same-site"), NOTHING), ACCESS_ORIGIN_DENIED);
+    assert_int_equal(check_headers(SITE("same-origin"), SITE("same-site")), ACCESS_ORIGIN_DENIED);
+    assert_int_equal(check_headers(ORIGIN("http://localhost:3000"), SITE("same-site")), ACCESS_ALLOWED);
+}
+
+static bool may_write(struct http_header header)
+{
+    struct http_request request = {.host = S("localhost"), .headers = &header, .header_count = 1};
+
+    return access_may_write(&config, &request);
+}
+
+static void only_what_no_page_can_send_may_write(void **state)
+{
+    assert_false(may_write(NOTHING));
+    assert_false(may_write(SITE("none")));
+    assert_false(may_write(ORIGIN("https://evil.test")));
+    assert_false(may_write((struct http_header){S("Authorization"), S("")}));
+    assert_false(may_write((struct http_header){S("Authorization"), S("Basic QVdTNDo=")}));
+    assert_true(may_write((struct http_header){S("authorization"), S("AWS4-HMAC-SHA256 Credential=a/b")}));
+    assert_true(may_write(ORIGIN("https://app.test")));
+}
+
 static void function_urls_are_excepted_from_origin_but_not_from_host(void **state)
 {
     struct http_header headers[] = {ORIGIN("https://evil.test"), SITE("cross-site")};
@@ -197,6 +224,8 @@ int main(void)
         cmocka_unit_test(an_origin_that_is_not_allowed_is_denied),
         cmocka_unit_test(an_allowed_origin_may_call_across_sites),
         cmocka_unit_test(a_cross_site_fetch_is_denied),
+        cmocka_unit_test(a_page_of_another_port_or_subdomain_is_another_site),
+        cmocka_unit_test(only_what_no_page_can_send_may_write),
         cmocka_unit_test(function_urls_are_excepted_from_origin_but_not_from_host),
         cmocka_unit_test(what_executes_needs_the_token_everywhere),
         cmocka_unit_test(without_a_token_set_nothing_matches),

@@ -153,6 +153,30 @@ static int find_operation(struct exchange *x, struct err *err)
     return 0;
 }
 
+/* AWS names every operation by a verb first; these change nothing. */
+static bool only_reads(struct str name)
+{
+    static const struct str verbs[] = {S("Describe"), S("Get"), S("List"), S("Search")};
+
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (str_starts(name, verbs[i]))
+            return true;
+    return false;
+}
+
+/* A web page can put a presigned query into a link, an image or a form. */
+static int check_write(struct exchange *x, struct err *err)
+{
+    struct str name = service_name(x->service, x->call.operation->name);
+
+    if (only_reads(name) || access_may_write(x->endpoint->config.access, x->request))
+        return 0;
+    return err_aws(err, &AWS_MISSING_AUTHENTICATION_TOKEN,
+                   STR_FMT
+                   " changes something and so needs the Authorization header; a presigned request may only read.",
+                   STR_ARG(name));
+}
+
 static int read_form(struct exchange *x, struct err *err)
 {
     struct http_request *request = x->request;
@@ -175,6 +199,8 @@ static int prepare(struct exchange *x, struct err *err)
         r = identify(x, err);
     if (r == 0)
         r = find_operation(x, err);
+    if (r == 0)
+        r = check_write(x, err);
     if (r < 0)
         return r;
     call->service = x->service;
