@@ -2,9 +2,11 @@
  * Start: settings → owner and its lock → store (the journal is loaded) → listen → which backend → the line on stdout.
  * Behind it: the backend is opened and adopts what still runs, what dead servers left is removed.
  *
- * End, at the first SIGTERM or SIGINT: stop accepting and finish answers → the reconciler → the backend (without --data
- * its machines too) → close the store → let go of the owner. A second signal has its default effect: the process ends
- * at once.
+ * End, at the first signal that asks for it (SIGTERM and others: `endings`): stop accepting and finish answers → the
+ * reconciler → the backend (without --data its machines too) → close the store → let go of the owner. A second one has
+ * its default effect: the process ends at once. What else would end a process by default and says nothing to a server
+ * is ignored (`ignored`). Left to their default are SIGKILL and what tells of a fault of the program's own (SIGSEGV,
+ * SIGABRT, SIGTRAP, SIGSYS, …).
  */
 #include "cli/serve.h"
 
@@ -36,6 +38,17 @@ enum {
     MAX_WORKERS = 32,
 };
 
+static const struct ending {
+    int number;
+    const char *name;
+} endings[] = {
+    {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"},   {SIGHUP, "SIGHUP"}, /* its terminal has gone */
+    {SIGQUIT, "SIGQUIT"}, {SIGXCPU, "SIGXCPU"},                     /* its CPU time is used up */
+};
+
+/* And all real-time signals. SIGXFSZ: the write that was too much fails. SIGPIPE likewise, see serve_main. */
+static const int ignored[] = {SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT, SIGXFSZ};
+
 struct server {
     struct settings settings;
     struct arena arena; /* what lives as long as the server */
@@ -57,7 +70,7 @@ struct server {
     struct endpoint *endpoint;
     struct http_server *http;
     struct http_listener *listener;
-    uv_signal_t signals[2];
+    uv_signal_t signals[ARRAY_LEN(endings)];
     uv_timer_t hold; /* keeps the loop going until the end is over: the handles that do the work do not */
 };
 
@@ -374,6 +387,7 @@ static void begin_end(struct server *server)
 {
     for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
         uv_signal_stop(&server->signals[i]); /* back to their default: a second one ends at once */
+    signal(SIGALRM, SIG_DFL);
     alarm(END_SECONDS);
     uv_timer_start(&server->hold, on_hold, 1000 * END_SECONDS, 0);
     introspection_stop(&server->own);
@@ -382,20 +396,44 @@ static void begin_end(struct server *server)
 
 static void on_signal(uv_signal_t *handle, int number)
 {
-    log_info("%s: ending", number == SIGINT ? "SIGINT" : "SIGTERM");
+    for (size_t i = 0; i < ARRAY_LEN(endings); i++)
+        if (endings[i].number == number)
+            log_info("%s: ending", endings[i].name);
     begin_end(handle->data);
+}
+
+/* nohup's server outlives its terminal. */
+static bool is_left_ignored(int number)
+{
+    struct sigaction now;
+
+    return number == SIGHUP && sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
 }
 
 static void catch_signals(struct server *server)
 {
-    static const int numbers[] = {SIGTERM, SIGINT};
-
     uv_timer_init(server->engine.loop, &server->hold);
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
         uv_signal_init(server->engine.loop, &server->signals[i]);
         server->signals[i].data = server;
-        uv_signal_start(&server->signals[i], on_signal, numbers[i]);
+        if (!is_left_ignored(endings[i].number))
+            uv_signal_start(&server->signals[i], on_signal, endings[i].number);
     }
+}
+
+static void do_nothing(int number)
+{
+}
+
+/* By a handler, not by SIG_IGN: that would be inherited by every program that the server starts, to the machines'. */
+static void ignore_signals(void)
+{
+    struct sigaction nothing = {.sa_handler = do_nothing, .sa_flags = SA_RESTART};
+
+    for (size_t i = 0; i < ARRAY_LEN(ignored); i++)
+        sigaction(ignored[i], &nothing, NULL);
+    for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+        sigaction(number, &nothing, NULL);
 }
 
 static void make_engine(struct server *server)
@@ -494,6 +532,7 @@ int serve_main(int argc, char **argv)
 
     server.own.started_us = time_monotonic_us();
     signal(SIGPIPE, SIG_IGN);
+    ignore_signals();
     set_allocator();
     if (wants_help(argc, argv)) {
         print_help();

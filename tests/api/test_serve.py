@@ -171,14 +171,34 @@ def test_console_and_exec_need_the_token(own_server):
                                                        {"Haar-Token": TOKEN}, status=404)
 
 
-def test_sigterm_and_sigint_end_it_with_status_0(binary):
-    for number in (signal.SIGTERM, signal.SIGINT):
-        server = Server(binary, "--backend", "none")
-        kept = socket.create_connection(("127.0.0.1", server.port))  # an idle client is no reason to stay
-        server.process.send_signal(number)
-        assert server.process.wait(2) == 0
-        kept.close()
-        server.process.stdout.close()
+ENDINGS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU]
+FAULTS = [signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS]
+NEVER_CAUGHT = [signal.SIGKILL, signal.SIGSTOP]
+STOPPING = [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU]
+
+
+@pytest.mark.parametrize("number", ENDINGS, ids=lambda number: number.name)
+def test_a_signal_that_asks_for_it_ends_it_cleanly_with_status_0(binary, number):
+    server = Server(binary, "--backend", "none")
+    kept = socket.create_connection(("127.0.0.1", server.port))  # an idle client is no reason to stay
+    server.process.send_signal(number)
+    assert server.process.wait(10) == 0
+    assert f"{number.name}: ending" in server.errors()
+    kept.close()
+    server.process.stdout.close()
+
+
+@pytest.mark.parametrize("number", sorted(signal.valid_signals() - {*ENDINGS, *FAULTS, *NEVER_CAUGHT, *STOPPING}), ids=int)
+def test_any_other_signal_changes_nothing(own_server, number):
+    own_server.process.send_signal(number)
+    body_of(own_server, "/_haar/health")
+    assert own_server.process.poll() is None
+
+
+def test_under_nohup_it_outlives_its_terminal(binary):
+    with Server(binary, "--backend", "none", under=["nohup"]) as server:
+        server.process.send_signal(signal.SIGHUP)
+        body_of(server, "/_haar/health")
 
 
 def test_a_second_signal_ends_it_at_once(binary):
