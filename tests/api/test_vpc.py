@@ -56,6 +56,19 @@ def test_a_new_vpc_has_its_parts(ec2, fresh_account):
     assert ec2.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [made["VpcId"]]}])["InternetGateways"] == []
 
 
+@pytest.mark.parametrize("cidr", ["0.0.0.0/16", "0.1.0.0/28", "127.0.0.0/16", "127.255.255.240/28", "169.254.0.0/16", "169.254.169.240/28", "224.0.0.0/16",
+                                  "239.255.0.0/16", "240.0.0.0/16", "255.255.255.240/28"])
+def test_addresses_that_no_machine_can_have_are_no_vpc(ec2, fails, cidr):
+    before = ec2.describe_vpcs()["Vpcs"]
+    assert cidr in fails("InvalidVpc.Range", ec2.create_vpc, CidrBlock=cidr)
+    assert ec2.describe_vpcs()["Vpcs"] == before
+
+
+@pytest.mark.parametrize("cidr", ["1.0.0.0/16", "100.64.0.0/16", "126.255.0.0/16", "128.0.0.0/16", "169.253.0.0/16", "169.255.0.0/16", "223.255.255.240/28"])
+def test_any_other_block_may_be_a_vpc(ec2, cidr):
+    assert ec2.create_vpc(CidrBlock=cidr)["Vpc"]["CidrBlock"] == cidr
+
+
 @pytest.mark.parametrize("code, cidr", [("InvalidVpc.Range", "10.0.0.0/15"), ("InvalidVpc.Range", "10.0.0.0/29"), ("InvalidParameterValue", "10.0.0.0"),
                                         ("InvalidParameterValue", "10.0.0.256/16"), ("InvalidParameterValue", "nonsense")])
 def test_ranges_that_are_refused(ec2, fails, code, cidr):

@@ -6,6 +6,16 @@
 #include "services/ec2/public_address.h"
 #include "services/ec2/vpc_parts.h"
 
+/*
+ * Addresses that no interface can have, whoever asks: "this network", loopback, link-local (where the metadata service
+ * and the resolver answer), multicast, reserved. A VPC's block, of /16 at most, lies in one of them or outside of all.
+ * Source: RFC 6890; "VPC CIDR blocks" allows private and publicly routable ones.
+ */
+static bool is_special(uint32_t network)
+{
+    return network >> 24 == 0 || network >> 24 == 127 || network >> 16 == 0xa9fe || network >> 28 >= 0xe;
+}
+
 static int check_cidr(struct str cidr, struct str *ret, struct call *call, struct err *err)
 {
     uint32_t network;
@@ -17,7 +27,7 @@ static int check_cidr(struct str cidr, struct str *ret, struct call *call, struc
         return err_aws(err, &EC2_INVALID_PARAMETER_VALUE,
                        "Value (" STR_FMT ") for parameter cidrBlock is invalid. This is not a valid CIDR block.",
                        STR_ARG(str_first(cidr, 64)));
-    if (prefix < 16 || prefix > 28)
+    if (prefix < 16 || prefix > 28 || is_special(network))
         return err_aws(err, &EC2_INVALID_VPC_RANGE, "The CIDR '" STR_FMT "' is invalid.", STR_ARG(cidr));
     network &= prefix_mask(prefix); /* AWS clears the host bits */
     *ret = call_printf(call, STR_FMT "/%u", STR_ARG(address_text(call->arena, network)), prefix);
