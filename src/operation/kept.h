@@ -5,8 +5,8 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "base/map.h"
-#include "base/str.h"
 
 struct call;
 
@@ -14,7 +14,8 @@ enum { KEPT_MAX_SOURCES = 24, KEPT_LIMIT = 64 * 1024 * 1024 };
 
 /* The engine's. Zeroed: none yet. */
 struct kept_texts {
-    struct map by_id; /* ids of all kinds differ */
+    struct map by_key; /* kind, account, region and id */
+    struct buf key;    /* of the record that is looked up */
     size_t bytes;
 };
 

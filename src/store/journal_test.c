@@ -147,6 +147,30 @@ static void worlds_and_a_reset_survive_a_restart(void **state)
     assert_int_equal(count_things(f), 20);
 }
 
+static uint64_t version_of(struct fixture *f, int n)
+{
+    return record_version(get_thing(f, n));
+}
+
+/* One count for both: what comes later has a higher number than all before. */
+static void loaded_versions_and_new_ones_never_have_the_same_number(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t newest;
+
+    create_things(f, 0, 40);
+    newest = version_of(f, 39);
+    reopen(f);
+    for (int n = 0; n < 40; n++)
+        assert_true(version_of(f, n) > newest);
+    for (int n = 0; n < 40; n++)
+        newest = version_of(f, n) > newest ? version_of(f, n) : newest;
+    begin(f);
+    ((struct thing *)tx_edit(f->tx, THING, S("t-0")))->size = INT(7);
+    commit(f);
+    assert_true(version_of(f, 0) > newest);
+}
+
 static int seed_boxes(void *cookie, struct tx *tx, struct err *err)
 {
     ++*(int *)cookie;
@@ -256,6 +280,7 @@ int main(void)
         TEST(an_idle_writer_folds_the_log_into_records),
         TEST(a_fold_that_was_interrupted_is_done_again),
         TEST(worlds_and_a_reset_survive_a_restart),
+        TEST(loaded_versions_and_new_ones_never_have_the_same_number),
         TEST(seeds_are_stored_with_the_first_commit_and_not_made_again),
         TEST(a_refreshed_model_opens_an_old_journal_and_loses_nothing),
         TEST(records_of_an_unknown_kind_stay_in_the_file),

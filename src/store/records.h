@@ -109,7 +109,7 @@ void table_free(struct table *table);                                           
 struct record *record_new(struct table *table, struct str id, uint64_t created); /* in the maps, without a version */
 void record_free(struct record *record);                   /* out of maps and indexes; its version is not freed */
 size_t table_after(struct table *table, uint64_t created); /* the first place with a higher number; may be a hole */
-uint64_t version_serial(void);                             /* for a new version's serial */
+uint64_t version_serial(void);                             /* for a new version, made or loaded: one count for both */
 struct version *version_new(const struct store_kind *kind, const void *data, struct str foreign);
 static inline struct str data_id(const struct store_kind *kind, const void *data)
 {

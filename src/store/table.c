@@ -138,10 +138,9 @@ struct version *version_new(const struct store_kind *kind, const void *data, str
     const struct shape *shape = &kind->service->shapes[kind->shape];
     size_t own = (shape->size + 7u) & ~(size_t)7, hanging = shape_copy_size(kind->service, shape, data);
     struct version *version = mem_resize(NULL, sizeof *version + own + hanging + foreign.len);
-    static uint64_t serial;
     char *at = (char *)version->data + own;
 
-    *version = (struct version){.foreign = foreign, .serial = ++serial};
+    *version = (struct version){.foreign = foreign, .serial = version_serial()};
     shape_copy(kind->service, shape, data, version->data, &at);
     if (foreign.p) {
         memcpy(at, foreign.p, foreign.len);
