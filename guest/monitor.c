@@ -324,6 +324,7 @@ static _Noreturn void finish(void)
     console_drain();
     note_end();
     write_exit();
+    close(MONITOR_DISK); /* its lock: who hears of the end may use the disk */
     tell(MONITOR_EXITED, end_status);
     _exit(0);
 }
@@ -450,9 +451,10 @@ int main(void)
     for (int i = 1; i < CLIENTS; i++)
         clients[i] = -1;
     clients[0] = machine.control;
-    close_range(MONITOR_INIT + 1, ~0u, 0);
+    close_range(MONITOR_DISK + 1, ~0u, 0);
     fcntl(MONITOR_CONTROL, F_SETFD, FD_CLOEXEC);
     fcntl(MONITOR_INIT, F_SETFD, FD_CLOEXEC);
+    fcntl(MONITOR_DISK, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_NAME, "haar-monitor");
     sigaction(SIGCHLD, &action, NULL);
     sigemptyset(&child);

@@ -2,9 +2,9 @@
  * What the server and a machine's monitor say to each other.
  *
  * The server starts the monitor (posix_spawn of a sealed memfd) with a SOCK_SEQPACKET socket as descriptor
- * MONITOR_CONTROL and init's memfd as MONITOR_INIT, and sends one struct monitor_config. From then on both send
- * struct monitor_message. A server that comes later connects to the socket "sock" in the machine's run folder,
- * gets MONITOR_STATE first, and may say the same.
+ * MONITOR_CONTROL, init's memfd as MONITOR_INIT and the disk's locked folder as MONITOR_DISK, and sends one struct
+ * monitor_config. From then on both send struct monitor_message. A server that comes later connects to the socket
+ * "sock" in the machine's run folder, gets MONITOR_STATE first, and may say the same.
  *
  *   server                 monitor               child, later init
  *   config          ─────► clone
@@ -22,9 +22,10 @@
 #include <stdint.h>
 
 enum {
-    MONITOR_VERSION = 3,
+    MONITOR_VERSION = 4,
     MONITOR_CONTROL = 3,
     MONITOR_INIT = 4,
+    MONITOR_DISK = 5, /* the disk's folder, locked */
 
     MONITOR_PATH = 256,
     MONITOR_LAYERS = 4,
@@ -39,7 +40,7 @@ struct monitor_config {
     uint32_t id_base;          /* where its ids start on the host; 0: no user namespace of its own */
     uint32_t usr_is_viewed;    /* /usr is laid as an unprivileged user of the host sees it */
     uint32_t trial;            /* as far as its mounts, then STATE: for finding out whether that works */
-    char run[MONITOR_PATH];    /* its run folder: sock, exit */
+    char run[MONITOR_PATH];    /* its run folder: sock, exit, and the server's record of it */
     char mounts[MONITOR_PATH]; /* folder of the empty folders root, view, disk, l0, l1 …: mount points in the monitor's
                                   view */
     char disk[MONITOR_PATH];   /* folder of upper, work, usr-upper, usr-work */

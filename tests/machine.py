@@ -143,4 +143,4 @@ class Machine:
         return pathlib.Path(f"/var/lib/haar/{self.owner}/machines/{self.id}")
 
     def run_folder(self):
-        return pathlib.Path(f"/run/haar/{self.owner}/m/{self.id}")
+        return pathlib.Path(f"/var/lib/haar/{self.owner}/m/{self.id}")

@@ -125,7 +125,6 @@ int backend_open(const struct backend_choice *choice, const struct settings *set
 {
     struct workload_native_config config = {.owner = str_of(owner->id),
                                             .state_dir = str_of(owner->state),
-                                            .run_dir = str_of(owner->run),
                                             .durable = settings->data.p != NULL,
                                             .pretend_missing = settings->pretend_missing,
                                             .host_local = settings->host_image_local,

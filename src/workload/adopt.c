@@ -1,6 +1,10 @@
 /*
  * Adoption: what an earlier server of this owner left. Folders of disks say which machines there are, sockets in run
- * folders which of them run. No process id is trusted that the kernel does not give for a connected socket.
+ * folders which of them run, and cgroups with processes in them what else does. No process id is trusted that the kernel
+ * does not give for a connected socket, or for a cgroup.
+ *
+ * What runs and cannot be spoken to (its socket is gone, its monitor does not answer) is ended by its cgroups before
+ * anything is started in its place. Should that fail, the lock on its disk keeps a second one from it (machine.c).
  */
 #include "workload/machine.h"
 #include "base/fd.h"
@@ -10,11 +14,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+enum { STATE_LIMIT_S = 5 }; /* until a monitor counts as one that does not answer; hosts under load are slow */
 
 static struct machine *find_or_add(struct native *native, const char *id)
 {
@@ -32,7 +39,7 @@ static struct machine *find_or_add(struct native *native, const char *id)
 static int connect_monitor(const char *run)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval limit = {.tv_sec = 2};
+    struct timeval limit = {.tv_sec = STATE_LIMIT_S};
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
     if (snprintf(address.sun_path, sizeof address.sun_path, "%s/sock", run) >= (int)sizeof address.sun_path ||
@@ -53,6 +60,16 @@ static int monitor_of(int control)
     if (getsockopt(control, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
         return -1;
     return pidfd_open(peer.pid, 0);
+}
+
+/* Its machine dies with it. One that only stands still would keep its disk for ever. */
+static void end_mute(const char *id, int control)
+{
+    AUTO_FD monitor = monitor_of(control);
+
+    log_warning("%s: its monitor does not answer, or not as this version does: it is ended", id);
+    if (monitor >= 0)
+        pidfd_send_signal(monitor, SIGKILL, NULL, 0);
 }
 
 static bool hear_state(struct machine *machine)
@@ -97,8 +114,9 @@ static bool read_record(const char *run, struct machine_record *record)
                offsetof(struct machine_record, interfaces) + record->interface_count * sizeof record->interfaces[0];
 }
 
-/* How one ended while no server was there. False: it did not end by itself, or nobody saw it. */
-static bool read_exit(const char *run, struct workload_exit *exit)
+/* How one ended while no server was there. *ret_seen: its monitor wrote that down. False: it did not end by itself, or
+ * nobody saw it. */
+static bool read_exit(const char *run, struct workload_exit *exit, bool *ret_seen)
 {
     AUTO_BUF text = BUF_INIT;
     char path[MONITOR_PATH + 16];
@@ -106,6 +124,7 @@ static bool read_exit(const char *run, struct workload_exit *exit)
     struct str rest;
 
     snprintf(path, sizeof path, "%s/exit", run);
+    *ret_seen = access(path, F_OK) == 0;
     if (file_read(AT_FDCWD, path, &text, 256, &ERR_INIT) < 0)
         return false;
     rest = str_trim(buf_str(&text));
@@ -123,13 +142,20 @@ static bool read_exit(const char *run, struct workload_exit *exit)
 static void adopt_ended(struct native *native, struct machine *machine)
 {
     struct workload_event event = {.kind = WORKLOAD_EXITED, .id = str_of(machine->id)};
-    bool told;
+    struct err err = ERR_INIT;
     char run[MONITOR_PATH];
+    bool told, seen;
 
     machine_run_path(native, str_of(machine->id), run);
-    told = read_exit(run, &event.exit);
+    told = read_exit(run, &event.exit, &seen);
     snprintf(machine->record.config.run, MONITOR_PATH, "%s", run);
     machine_clean(native, machine);
+    if (cgroups_end(&native->cgroups, str_of(machine->id), &err) < 0)
+        log_warning("%s: %s", machine->id, err.text);
+    if (!seen && machine->unheard) {
+        event.exit = (struct workload_exit){.status = SIGKILL, .lost = true};
+        told = true;
+    }
     if (told)
         native->sink.event(native->sink.cookie, &event);
 }
@@ -138,18 +164,21 @@ static void adopt_one(struct native *native, const char *id)
 {
     struct machine *machine = find_or_add(native, id);
     char run[MONITOR_PATH];
+    bool known;
 
     if (!machine)
         return;
     machine_run_path(native, str_of(id), run);
-    if (!read_record(run,
-                     &machine->record)) { /* another version's: its links go with it, its cgroups have known names */
+    known = read_record(run, &machine->record);
+    if (!known) { /* another version's, or none: its links go with it, its cgroups have known names */
         machine->record = (struct machine_record){0};
         cgroups_name(&native->cgroups, str_of(id), &machine->record.config, &ERR_INIT);
     }
     machine->control = connect_monitor(run);
-    if (machine->control >= 0 && !hear_state(machine))
+    if (machine->control >= 0 && (!known || !hear_state(machine))) {
+        end_mute(id, machine->control);
         fd_close(&machine->control);
+    }
     adopt_links(native, machine);
     machine->ended_unseen = machine->control < 0;
     if (machine->ended_unseen)
@@ -186,6 +215,18 @@ static void note_disk(struct native *native, const char *id)
     tree_remove(AT_FDCWD, path, &ERR_INIT);
 }
 
+/* A cgroup of ours that processes are in. */
+static void note_running(void *cookie, const char *id)
+{
+    struct native *native = cookie;
+    struct machine *machine = find_or_add(native, id);
+
+    if (!machine || machine->control >= 0 || machine->unheard)
+        return;
+    log_warning("%s runs, but its monitor cannot be reached: it is ended", id);
+    machine->ended_unseen = machine->unheard = true;
+}
+
 /* After all links are known: the last of a VPC takes the VPC's network with it. */
 static void clean_ended(struct native *native)
 {
@@ -194,7 +235,7 @@ static void clean_ended(struct native *native)
 
         if (machine->ended_unseen)
             adopt_ended(native, machine);
-        machine->ended_unseen = false;
+        machine->ended_unseen = machine->unheard = false;
     }
 }
 
@@ -205,9 +246,10 @@ int adopt_all(struct native *native, struct err *err)
 
     snprintf(folder, sizeof folder, "%s/machines", native->state_dir);
     r = each_name(native, folder, note_disk, err);
-    snprintf(folder, sizeof folder, "%s/m", native->run_dir);
+    snprintf(folder, sizeof folder, "%s/m", native->state_dir);
     if (r == 0)
         r = each_name(native, folder, adopt_one, err);
+    cgroups_each_running(&native->cgroups, note_running, native);
     clean_ended(native);
     return r;
 }

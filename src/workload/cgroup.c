@@ -97,13 +97,13 @@ static void note_older(struct cgroups *cgroups, struct str path)
     }
 }
 
-int cgroups_keep(struct cgroups *cgroups, const char *run_dir, struct err *err)
+int cgroups_keep(struct cgroups *cgroups, const char *state_dir, struct err *err)
 {
     AUTO_BUF kept = BUF_INIT, lines = BUF_INIT;
     char path[MONITOR_PATH];
     struct str rest;
 
-    snprintf(path, sizeof path, "%s/cgroups", run_dir);
+    snprintf(path, sizeof path, "%s/cgroups", state_dir);
     if (file_read(AT_FDCWD, path, &kept, 16 * 1024, &ERR_INIT) == 0)
         for (rest = buf_str(&kept); rest.p && rest.len;)
             note_older(cgroups, str_cut(&rest, '\n'));
@@ -258,6 +258,63 @@ int cgroups_remove(const struct monitor_config *config, struct err *err)
     return r;
 }
 
+/* ---- all of this owner's ---- */
+
+/* The owner's folders: today's, then those of earlier servers. NULL behind the last. */
+static const char *place(const struct cgroups *cgroups, size_t i)
+{
+    if (i < cgroups->count)
+        return cgroups->trees[i].path;
+    i -= cgroups->count;
+    return i < CGROUP_OLDER && cgroups->older[i][0] ? cgroups->older[i] : NULL;
+}
+
+static bool has_members(const char *folder)
+{
+    AUTO_BUF text = BUF_INIT;
+    char path[CGROUP_PATH + 280];
+    int r;
+
+    snprintf(path, sizeof path, "%s/cgroup.procs", folder);
+    r = file_read(AT_FDCWD, path, &text, 1024 * 1024, &ERR_INIT);
+    return r < 0 ? r != -ENOENT : text.len > 0;
+}
+
+void cgroups_each_running(const struct cgroups *cgroups, void (*each)(void *cookie, const char *id), void *cookie)
+{
+    const char *path;
+
+    for (size_t i = 0; (path = place(cgroups, i)); i++) {
+        DIR *dir = opendir(path);
+
+        for (struct dirent *entry; dir && (entry = readdir(dir));) {
+            char folder[CGROUP_PATH + 256];
+
+            snprintf(folder, sizeof folder, "%s/%s", path, entry->d_name);
+            if (entry->d_type == DT_DIR && entry->d_name[0] != '.' && has_members(folder))
+                each(cookie, entry->d_name);
+        }
+        if (dir)
+            closedir(dir);
+    }
+}
+
+int cgroups_end(const struct cgroups *cgroups, struct str id, struct err *err)
+{
+    const char *path;
+    int r = 0;
+
+    for (size_t i = 0; (path = place(cgroups, i)); i++) {
+        char folder[MONITOR_PATH], processes[MONITOR_PATH + 16];
+
+        if (snprintf(folder, sizeof folder, "%s/" STR_FMT, path, STR_ARG(id)) >= (int)sizeof folder)
+            continue;
+        snprintf(processes, sizeof processes, "%s/cgroup.procs", folder);
+        r = remove_folder(folder, processes, err) < 0 ? -1 : r;
+    }
+    return r;
+}
+
 static void sweep(const char *path)
 {
     DIR *dir = opendir(path);
@@ -295,8 +352,8 @@ static void close_one(const char *folder, bool all)
 
 void cgroups_close(const struct cgroups *cgroups, bool all)
 {
-    for (size_t i = 0; i < cgroups->count; i++)
-        close_one(cgroups->trees[i].path, all);
-    for (size_t i = 0; i < CGROUP_OLDER && cgroups->older[i][0]; i++)
-        close_one(cgroups->older[i], all);
+    const char *path;
+
+    for (size_t i = 0; (path = place(cgroups, i)); i++)
+        close_one(path, all);
 }

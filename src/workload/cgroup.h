@@ -32,9 +32,9 @@ struct cgroup_limits {
  * NULL. */
 void cgroups_open(struct str owner, const char *const without[CGROUP_CONTROLLERS], struct cgroups *ret_cgroups);
 
-/* Notes in the owner's run folder where its folders are: they lie under the cgroup of who started the server (a login
+/* Notes in the owner's state folder where its folders are: they lie under the cgroup of who started the server (a login
  * session, a service), and the next server, or who reaps this one, may be in another. */
-int cgroups_keep(struct cgroups *cgroups, const char *run_dir, struct err *err);
+int cgroups_keep(struct cgroups *cgroups, const char *state_dir, struct err *err);
 
 /* Says in `config` how machine `id` enters its cgroups: recorded before they are made, so that none is forgotten. */
 int cgroups_name(const struct cgroups *cgroups, struct str id, struct monitor_config *config, struct err *err);
@@ -42,6 +42,13 @@ int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgro
 
 /* Kills what is still in the cgroups that `config` names, and removes them. Gone already: 0. */
 int cgroups_remove(const struct monitor_config *config, struct err *err);
+
+/* Calls `each` for every machine of this owner's that processes are in a cgroup of, in an earlier server's cgroups too;
+ * for one in several, as often. */
+void cgroups_each_running(const struct cgroups *cgroups, void (*each)(void *cookie, const char *id), void *cookie);
+
+/* As cgroups_remove, wherever machine `id` has cgroups: where no record of it names them. */
+int cgroups_end(const struct cgroups *cgroups, struct str id, struct err *err);
 
 /* This owner's folders, if no machine is in them; all: with what still runs in them. */
 void cgroups_close(const struct cgroups *cgroups, bool all);

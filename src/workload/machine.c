@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -26,6 +27,7 @@ enum {
     BIRTH_LIMIT_S = 20, /* until the monitor reports; hosts under load are slow, not dead */
     GIVEN_UP_MS = 20,   /* how late it may be noticed */
     LEAVE_MS = 1000,    /* until a monitor that is to leave is killed */
+    LOCK_LIMIT_MS = 5000,
     HIGH_FD = 16,       /* descriptors to pass lie above those that they become */
 };
 
@@ -35,7 +37,7 @@ enum {
 
 void machine_run_path(const struct native *native, struct str id, char path[MONITOR_PATH])
 {
-    snprintf(path, MONITOR_PATH, "%s/m/" STR_FMT, native->run_dir, STR_ARG(id));
+    snprintf(path, MONITOR_PATH, "%s/m/" STR_FMT, native->state_dir, STR_ARG(id));
 }
 
 void machine_disk_path(const struct native *native, struct str id, char path[MONITOR_PATH])
@@ -234,8 +236,8 @@ static int make_control(int ends[2], struct err *err)
     return 0;
 }
 
-/* posix_spawn, as the server never forks. All descriptors but 0 to 4 close by themselves. */
-static int spawn_monitor(const struct native *native, int control, pid_t *ret_pid, struct err *err)
+/* posix_spawn, as the server never forks. All descriptors but 0 to 5 close by themselves. */
+static int spawn_monitor(const struct native *native, int control, int disk, pid_t *ret_pid, struct err *err)
 {
     char path[32];
     char *const argv[] = {(char *)"haar-monitor", NULL};
@@ -253,6 +255,8 @@ static int spawn_monitor(const struct native *native, int control, pid_t *ret_pi
     posix_spawn_file_actions_adddup2(&actions, 0, 2);
     posix_spawn_file_actions_adddup2(&actions, control, MONITOR_CONTROL);
     posix_spawn_file_actions_adddup2(&actions, native->init_program, MONITOR_INIT);
+    if (disk >= 0)
+        posix_spawn_file_actions_adddup2(&actions, disk, MONITOR_DISK);
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
@@ -402,14 +406,14 @@ static int ready_disk(const struct machine *machine, struct err *err)
     return r;
 }
 
-int machine_spawn_monitor(const struct native *native, const struct monitor_config *config, int *ret_control,
+int machine_spawn_monitor(const struct native *native, const struct monitor_config *config, int disk, int *ret_control,
                           pid_t *ret_pid, struct err *err)
 {
     int ends[2] = {-1, -1};
     int r = make_control(ends, err);
 
     if (r == 0)
-        r = spawn_monitor(native, ends[1], ret_pid, err);
+        r = spawn_monitor(native, ends[1], disk, ret_pid, err);
     fd_close(&ends[1]);
     if (r < 0) {
         fd_close(&ends[0]);
@@ -421,9 +425,38 @@ int machine_spawn_monitor(const struct native *native, const struct monitor_conf
     return 0;
 }
 
+/*
+ * Who uses a disk holds its lock: the monitor, from before its child exists until that has ended. Whoever else has it
+ * (a machine that nobody could speak to) has the disk, and no second one starts on it. One that was just killed may
+ * hold it a moment longer.
+ */
+static int lock_disk(const struct machine *machine, int *ret_disk, struct err *err)
+{
+    const char *path = machine->record.config.disk;
+    AUTO_FD low = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    AUTO_FD disk = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, HIGH_FD);
+
+    if (disk < 0)
+        return err_os(err, errno, "open %s", path);
+    for (int waited = 0; flock(disk, LOCK_EX | LOCK_NB) < 0; waited += GIVEN_UP_MS) {
+        if (errno != EWOULDBLOCK)
+            return err_os(err, errno, "lock %s", path);
+        if (waited >= LOCK_LIMIT_MS || machine->given_up)
+            return err_plain(err, "its disk is in use: another process holds the lock on %s", path);
+        poll(NULL, 0, GIVEN_UP_MS);
+    }
+    *ret_disk = disk;
+    disk = -1;
+    return 0;
+}
+
 static int start_monitor(struct native *native, struct machine *machine, struct err *err)
 {
-    int r = machine_spawn_monitor(native, &machine->record.config, &machine->control, &machine->monitor_pid, err);
+    AUTO_FD disk = -1;
+    int r = lock_disk(machine, &disk, err);
+
+    if (r == 0)
+        r = machine_spawn_monitor(native, &machine->record.config, disk, &machine->control, &machine->monitor_pid, err);
 
     if (machine->monitor_pid > 0)
         machine->monitor = pidfd_open(machine->monitor_pid, 0);

@@ -57,13 +57,14 @@ struct machine {
     bool exited;
     atomic_bool given_up; /* its start: nobody waits for it any more */
     bool ended_unseen;    /* while it is adopted: only to be cleaned up after */
+    bool unheard;         /* … though something of it runs: it is ended */
     struct workload_exit exit;
     struct err failure; /* why it did not start */
 };
 
 struct native {
     char owner[16];
-    char state_dir[MONITOR_PATH - 128], run_dir[MONITOR_PATH - 128];
+    char state_dir[MONITOR_PATH - 128];
     struct workload_sink sink;
     struct host host;
     struct cgroups cgroups;
@@ -110,9 +111,9 @@ int machine_new_disk(struct native *native, struct machine *machine, const struc
 void machine_run_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
 void machine_disk_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
 void machine_console_path(const struct native *native, struct str id, char path[MONITOR_PATH]);
-/* A monitor with its orders. *ret_pid, when set, is the caller's to wait for, *ret_control to close, also on failure.
- */
-int machine_spawn_monitor(const struct native *native, const struct monitor_config *config, int *ret_control,
+/* A monitor with its orders, which holds the open disk (-1: none) from its first moment. *ret_pid, when set, is the
+ * caller's to wait for, *ret_control to close, also on failure. */
+int machine_spawn_monitor(const struct native *native, const struct monitor_config *config, int disk, int *ret_control,
                           pid_t *ret_pid, struct err *err);
 int machine_say(const struct machine *machine, uint32_t kind, int number, int fd, struct err *err);
 

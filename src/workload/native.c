@@ -359,8 +359,8 @@ static void remove_folders(struct native *native)
     trial_forget_disks(native);
     remove_folder(native->state_dir, "images");
     remove_folder(native->state_dir, "machines");
-    remove_folder(native->run_dir, "m");
-    remove_folder(native->run_dir, "mnt");
+    remove_folder(native->state_dir, "m");
+    remove_folder(native->state_dir, "mnt");
 }
 
 static void native_free(struct native *native)
@@ -443,8 +443,7 @@ int workload_native_new(const struct workload_native_config *config, struct work
     native->host.pretended = config->pretend_missing;
     native->next_ids = (uint32_t)str_hash(config->owner); /* owners on one host start apart */
     if (!str_to_z(config->owner, native->owner, sizeof native->owner) ||
-        !str_to_z(config->state_dir, native->state_dir, sizeof native->state_dir) ||
-        !str_to_z(config->run_dir, native->run_dir, sizeof native->run_dir))
+        !str_to_z(config->state_dir, native->state_dir, sizeof native->state_dir))
         r = err_plain(err, "owner or folder names are too long");
     else
         r = native_open_parts(native, config, err);
@@ -467,7 +466,6 @@ int workload_native_reap(const struct owner *dead, struct err *err)
     struct workload_native_config config = {
         .owner = str_of(dead->id),
         .state_dir = str_of(dead->state),
-        .run_dir = str_of(dead->run),
         .sink = {drop_event, NULL},
         .reaping = true,
     };

@@ -11,8 +11,7 @@
 
 struct workload_native_config {
     struct str owner;     /* 8 characters */
-    struct str state_dir; /* /var/lib/haar/<owner>: disks, images */
-    struct str run_dir;   /* /run/haar/<owner>: sockets */
+    struct str state_dir; /* /var/lib/haar/<owner>: disks, images, what runs */
     /*
      * Disks are to survive a crash of the host (--data). Else a guest's fsync costs nothing, and taking a machine
      * apart does not wait until all that the host has in its caches is written, as unmounting an overlay otherwise

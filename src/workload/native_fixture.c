@@ -85,7 +85,6 @@ struct workload_backend open_backend(void)
     struct workload_native_config config = {
         .owner = str_of(owner.id),
         .state_dir = str_of(owner.state),
-        .run_dir = str_of(owner.run),
         .durable = getenv("HAAR_DURABLE"),
         .pretend_missing = pretend_missing,
         .sink = {on_event, NULL},

@@ -52,9 +52,9 @@ static int make_folders(struct native *native, struct err *err)
     if (r == 0)
         r = make_folder(native->state_dir, "images", 0711, err);
     if (r == 0)
-        r = make_folder(native->run_dir, "m", 0711, err);
+        r = make_folder(native->state_dir, "m", 0700, err);
     for (size_t i = 0; i < ARRAY_LEN(mount_points) && r == 0; i++) {
-        snprintf(path, sizeof path, "%s/mnt/%s", native->run_dir, mount_points[i]);
+        snprintf(path, sizeof path, "%s/mnt/%s", native->state_dir, mount_points[i]);
         r = dir_make(path, 0711, err);
     }
     return r;
@@ -98,7 +98,7 @@ static int open_cgroups(struct native *native, bool reaping, struct err *err)
         if (native->cgroups.missing[i][0] && !reaping)
             host_note(&native->host, limits[i], native->cgroups.missing[i]);
     }
-    return cgroups_keep(&native->cgroups, native->run_dir, err);
+    return cgroups_keep(&native->cgroups, native->state_dir, err);
 }
 
 static void note_filter(struct native *native)

@@ -87,7 +87,7 @@ static void a_monitor_killed_by_hand_takes_its_machine_along(void **state)
     before = take_census();
     must_boot((struct machine_wish){.id = "i-mon", .host = 65});
     AWAIT("i-mon", booted, 1);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/m/i-mon/sock", owner.run);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/m/i-mon/sock", owner.state);
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size), 0);

@@ -204,8 +204,8 @@ static void a_start_that_fails_says_why_and_leaves_only_its_disk(void **state)
     char point[128], aside[128];
 
     NEEDS_MACHINES();
-    snprintf(point, sizeof point, "%s/mnt/root", owner.run);
-    snprintf(aside, sizeof aside, "%s/mnt/aside", owner.run);
+    snprintf(point, sizeof point, "%s/mnt/root", owner.state);
+    snprintf(aside, sizeof aside, "%s/mnt/aside", owner.state);
     before = take_census();
     assert_true(boot((struct machine_wish){.id = "i-fail", .host = 81, .vpc = "vpc-bad", .cidr = "10.9/x"}, &err) < 0);
     assert_non_null(strstr(err.text, "is no CIDR"));

@@ -67,6 +67,8 @@ static int id_of_folder(struct str data, char id[OWNER_ID_SIZE], struct err *err
 
 enum { LOCK_TRIES = 25, LOCK_PAUSE_US = 20000 };
 
+#define NOBODY ((struct owner){.lock = -1, .hold = -1, .data = -1})
+
 /* Whether `path` still names what is open: another server may have taken it away before it was ours. */
 static bool is_named(int fd, const char *path)
 {
@@ -78,6 +80,7 @@ static bool is_named(int fd, const char *path)
 
 static void unlock(struct owner *owner)
 {
+    fd_close(&owner->data);
     fd_close(&owner->hold);
     fd_close(&owner->lock);
 }
@@ -101,6 +104,32 @@ static int lock(struct owner *owner, int flags, struct err *err)
         return 0;
     unlock(owner);
     return 1;
+}
+
+/* The folder itself, which is there even where /run and /var/lib are others'. A file system without locks (some NFS)
+ * goes without. */
+static int lock_data(struct owner *owner, struct str data, struct err *err)
+{
+    char path[4096];
+    int fd;
+
+    if (!str_to_z(data, path, sizeof path))
+        return err_os(err, ENAMETOOLONG, "data folder");
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_os(err, errno, "open data folder %s", path);
+    for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+        bool held = errno == EWOULDBLOCK;
+
+        if (held && tries < LOCK_TRIES) {
+            usleep(LOCK_PAUSE_US);
+            continue;
+        }
+        fd_close(&fd);
+        return held ? err_plain(err, "another haar serves this data folder (it holds the lock on %s)", path) : 0;
+    }
+    owner->data = fd;
+    return 0;
 }
 
 /* A server that has just been killed may hold it a moment longer, by a child that had not yet become its program; one
@@ -138,19 +167,27 @@ static int check_copy(const struct owner *owner, struct str data, struct err *er
                      STR_ARG(data), STR_ARG(buf_str(&original)), STR_ARG(data));
 }
 
-static int write_token(const struct owner *owner, struct err *err)
+static void token_path(const struct owner *owner, char path[OWNER_PATH + 8])
 {
-    unsigned char bytes[16];
-    char path[OWNER_PATH + 8], text[2 * sizeof bytes + 1];
+    snprintf(path, OWNER_PATH + 8, "%s/token", owner->run);
+}
 
-    snprintf(path, sizeof path, "%s/token", owner->run);
-    if (access(path, F_OK) == 0)
+/* The one that is there, else a new one. */
+static int choose_token(struct owner *owner, struct err *err)
+{
+    AUTO_BUF kept = BUF_INIT;
+    unsigned char bytes[16];
+    char path[OWNER_PATH + 8];
+
+    token_path(owner, path);
+    if (file_read(AT_FDCWD, path, &kept, 1024, &ERR_INIT) == 0 &&
+        str_to_z(str_trim(buf_str(&kept)), owner->token, sizeof owner->token) && owner->token[0])
         return 0;
     if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
         return err_os(err, errno, "make a token");
     for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-    return file_write_atomic(AT_FDCWD, path, str_of(text), 0600, err);
+        snprintf(owner->token + 2 * i, 3, "%02x", bytes[i]);
+    return file_write_atomic(AT_FDCWD, path, str_of(owner->token), 0600, err);
 }
 
 /* For people who look; what a later server goes by is home.h's. */
@@ -164,13 +201,15 @@ static int note_folder(const struct owner *owner, struct str data, struct err *e
 
 int owner_take(struct str data, struct owner *ret_owner, struct err *err)
 {
-    struct owner owner = {.lock = -1, .hold = -1};
-    int r = data.p ? id_of_folder(data, owner.id, err) : new_id(owner.id, err);
+    struct owner owner = NOBODY;
+    int r = data.p ? lock_data(&owner, data, err) : 0;
 
-    if (r < 0)
-        return r;
-    set_paths(&owner);
-    r = lock_patiently(&owner, err);
+    if (r == 0)
+        r = data.p ? id_of_folder(data, owner.id, err) : new_id(owner.id, err);
+    if (r == 0) {
+        set_paths(&owner);
+        r = lock_patiently(&owner, err);
+    }
     if (r == 0)
         r = check_copy(&owner, data, err);
     if (r == 0)
@@ -178,13 +217,50 @@ int owner_take(struct str data, struct owner *ret_owner, struct err *err)
     if (r == 0)
         r = home_write(owner.state, data, err);
     if (r == 0)
-        r = write_token(&owner, err);
+        r = choose_token(&owner, err);
     if (r < 0) {
         unlock(&owner);
         return r;
     }
     *ret_owner = owner;
     return 0;
+}
+
+/* A new lock file: ours is one that no name leads to. */
+static int relock(struct owner *owner, const char *path, struct err *err)
+{
+    AUTO_FD fd = -1;
+
+    if (is_named(owner->lock, path))
+        return 0;
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_os(err, errno, "open %s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return err_os(err, errno, "lock %s", path);
+    fd_close(&owner->lock);
+    owner->lock = fd;
+    fd = -1;
+    return 0;
+}
+
+int owner_restore(struct owner *owner, struct str data, struct err *err)
+{
+    char lock[OWNER_PATH + 8], token[OWNER_PATH + 8];
+    int r;
+
+    snprintf(lock, sizeof lock, "%s/lock", owner->run);
+    token_path(owner, token);
+    if (is_named(owner->lock, lock) && access(token, F_OK) == 0)
+        return 0;
+    r = dir_make(owner->run, 0711, err);
+    if (r == 0)
+        r = relock(owner, lock, err);
+    if (r == 0)
+        r = note_folder(owner, data, err);
+    if (r == 0)
+        r = file_write_atomic(AT_FDCWD, token, str_of(owner->token), 0600, err);
+    return r < 0 ? r : 1;
 }
 
 void owner_release(struct owner *owner, bool gone)
@@ -234,7 +310,7 @@ static void reap_locked(struct owner *owner, int (*reap)(const struct owner *dea
 /* After a reboot of the host there is no run folder: one is made for the lock, where there is something to do. */
 static void reap_one(const char *id, int (*reap)(const struct owner *dead, struct err *err))
 {
-    struct owner owner = {.lock = -1, .hold = -1};
+    struct owner owner = NOBODY;
     struct err err = ERR_INIT;
     bool bare;
 

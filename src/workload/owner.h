@@ -1,19 +1,22 @@
 /*
  * Who made what on this host. An owner is eight characters of [a-z0-9]: kept in the data folder, else made at each
- * start. Its lock, held by flock as long as the server lives, says that its things are somebody's.
+ * start. Its locks, held by flock as long as the server lives, say that its things are somebody's: one in the run folder,
+ * one on the state folder and one on the data folder, so that none of them has to be there for the others' sake.
  */
 #pragma once
 
 #include "base/err.h"
 
-enum { OWNER_ID_SIZE = 9, OWNER_PATH = 64 };
+enum { OWNER_ID_SIZE = 9, OWNER_PATH = 64, OWNER_TOKEN = 72 };
 
 struct owner {
     char id[OWNER_ID_SIZE];
-    char run[OWNER_PATH];   /* /run/haar/<id> */
-    char state[OWNER_PATH]; /* /var/lib/haar/<id> */
-    int lock;               /* on run/lock */
-    int hold;               /* on the state folder */
+    char run[OWNER_PATH];    /* /run/haar/<id> */
+    char state[OWNER_PATH];  /* /var/lib/haar/<id> */
+    char token[OWNER_TOKEN]; /* what run/token holds */
+    int lock;                /* on run/lock */
+    int hold;                /* on the state folder */
+    int data;                /* on the data folder; -1: there is none, or its file system has no locks */
 };
 
 /*
@@ -22,6 +25,12 @@ struct owner {
  * holds is a failure that says so.
  */
 int owner_take(struct str data, struct owner *ret_owner, struct err *err);
+
+/*
+ * Makes the run folder anew where it, its lock or its token is gone: what cleans /run must not make a server that lives
+ * look dead. 1: it was; 0: all is there.
+ */
+int owner_restore(struct owner *owner, struct str data, struct err *err);
 
 /* Lets go. gone: the owner's folders too. */
 void owner_release(struct owner *owner, bool gone);

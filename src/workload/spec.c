@@ -157,7 +157,7 @@ int machine_fill_record(struct native *native, struct machine *machine, const st
     machine_run_path(native, id, config->run);
     machine_disk_path(native, id, config->disk);
     machine_console_path(native, id, config->console);
-    snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->run_dir);
+    snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->state_dir);
     snprintf(config->host_name, sizeof config->host_name, STR_FMT, STR_ARG(str_first(spec->host_name, 64)));
     snprintf(config->note, sizeof config->note, STR_FMT "%s",
              STR_ARG(str_first(spec->console_note, sizeof config->note - 2)), spec->console_note.len ? "\n" : "");

@@ -35,7 +35,7 @@ static void fill_config(const struct native *native, const char *disk, uint32_t 
 {
     *config = (struct monitor_config){
         .version = MONITOR_VERSION, .trial = 1, .volatile_disk = !native->durable, .id_base = id_base};
-    snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->run_dir);
+    snprintf(config->mounts, MONITOR_PATH, "%s/mnt", native->state_dir);
     snprintf(config->disk, MONITOR_PATH, "%s", disk);
     snprintf(config->layers[0], MONITOR_PATH, "%s/images", native->state_dir);
     snprintf(config->usr_layers[0], MONITOR_PATH, "%s/images", native->state_dir);
@@ -76,7 +76,7 @@ static int try_once(const struct native *native, uint32_t id_base, bool *ret_no_
     fill_config(native, disk, id_base, &config);
     r = make_disk(disk, err);
     if (r == 0)
-        r = machine_spawn_monitor(native, &config, &control, &pid, err);
+        r = machine_spawn_monitor(native, &config, -1, &control, &pid, err);
     if (r == 0)
         r = hear(control, ret_no_user, err);
     fd_close(&control);

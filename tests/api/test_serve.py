@@ -236,7 +236,7 @@ def test_what_it_made_outside_its_data_folder_is_gone_at_the_end(binary):
 
 def leftovers(owner):
     """What of an owner this host still has."""
-    places = [pathlib.Path("/run/haar") / owner / "m", pathlib.Path("/var/lib/haar") / owner / "machines"]
+    places = [pathlib.Path("/var/lib/haar") / owner / name for name in ("m", "machines")]
     names = [path for path in pathlib.Path("/run/netns").glob(f"haar-{owner}-*")]
     groups = [path for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/haar/{owner}")]
     return [path for path in places if path.exists() and any(path.iterdir())] + names + groups
