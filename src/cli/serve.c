@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "cli/backend.h"
+#include "cli/run_folder.h"
 #include "cli/settings.h"
 #include "operation/park.h"
 #include "reconcile/instances.h"
@@ -55,6 +56,7 @@ struct server {
     struct str data;    /* absolute; absent: in memory */
     struct owner owner;
     bool owned;
+    struct run_folder run_folder;
     struct backend_choice choice;
     struct workload_backend backend; /* once opened; driver NULL: none */
     struct workload_sink sink;
@@ -109,20 +111,11 @@ static int take_owner(struct server *server, struct err *err)
 }
 
 /* What privileged calls must show: HAAR_TOKEN, else the owner's own. */
-static int read_token(struct server *server, struct err *err)
+static void choose_token(struct server *server)
 {
-    AUTO_BUF text = BUF_INIT;
-    char path[OWNER_PATH + 8];
-    int r;
-
     server->access.token = server->settings.token;
-    if (server->access.token.p || !server->owned)
-        return 0;
-    snprintf(path, sizeof path, "%s/token", server->owner.run);
-    r = file_read(AT_FDCWD, path, &text, 1024, err);
-    if (r == 0)
-        server->access.token = arena_str(&server->arena, str_trim(buf_str(&text)));
-    return r;
+    if (!server->access.token.p && server->owned)
+        server->access.token = str_of(server->owner.token);
 }
 
 /* The host in a URL whose form has been checked. */
@@ -306,18 +299,17 @@ static void make_endpoint(struct server *server)
 static int announce(struct server *server, struct err *err)
 {
     struct str listen = server->settings.listen;
-    char path[OWNER_PATH + 8], address[128];
+    struct str address;
     size_t port = listen.len;
     int r = 0;
 
     while (listen.p[port - 1] != ':')
         port--;
-    snprintf(address, sizeof address, STR_FMT "%u", STR_ARG(str_first(listen, port)),
-             http_listener_port(server->listener));
-    snprintf(path, sizeof path, "%s/listen", server->owner.run);
+    address = arena_printf(&server->arena, STR_FMT "%u", STR_ARG(str_first(listen, port)),
+                           http_listener_port(server->listener));
     if (server->owned)
-        r = file_write_atomic(AT_FDCWD, path, str_of(address), 0600, err);
-    printf("haar: listening on http://%s\n", address);
+        r = run_folder_open(&server->run_folder, server->engine.loop, &server->owner, server->data, address, err);
+    printf("haar: listening on http://" STR_FMT "\n", STR_ARG(address));
     fflush(stdout);
     return r;
 }
@@ -335,6 +327,7 @@ static void on_workloads_closed(void *arg)
     for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
         uv_close((uv_handle_t *)&server->signals[i], NULL);
     uv_close((uv_handle_t *)&server->hold, NULL);
+    run_folder_close(&server->run_folder);
 }
 
 /* On a worker: removing machines takes time. */
@@ -453,10 +446,9 @@ static int prepare(struct server *server, struct err *err)
 
     if (r == 0)
         r = take_owner(server, err);
-    if (r == 0)
-        r = read_token(server, err);
     if (r < 0)
         return r;
+    choose_token(server);
     set_access(server);
     make_engine(server);
     return open_store(server, err);

@@ -1,7 +1,7 @@
 /*
  * Adoption: what an earlier server of this owner left. Folders of disks say which machines there are, sockets in run
- * folders which of them run, and cgroups with processes in them what else does. No process id is trusted that the kernel
- * does not give for a connected socket, or for a cgroup.
+ * folders which of them run, and cgroups with processes in them what else does. No process id is trusted that the
+ * kernel does not give for a connected socket, or for a cgroup.
  *
  * What runs and cannot be spoken to (its socket is gone, its monitor does not answer) is ended by its cgroups before
  * anything is started in its place. Should that fail, the lock on its disk keeps a second one from it (machine.c).

@@ -28,7 +28,7 @@ enum {
     GIVEN_UP_MS = 20,   /* how late it may be noticed */
     LEAVE_MS = 1000,    /* until a monitor that is to leave is killed */
     LOCK_LIMIT_MS = 5000,
-    HIGH_FD = 16,       /* descriptors to pass lie above those that they become */
+    HIGH_FD = 16, /* descriptors to pass lie above those that they become */
 };
 
 #ifndef MFD_EXEC

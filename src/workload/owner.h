@@ -1,7 +1,8 @@
 /*
  * Who made what on this host. An owner is eight characters of [a-z0-9]: kept in the data folder, else made at each
- * start. Its locks, held by flock as long as the server lives, say that its things are somebody's: one in the run folder,
- * one on the state folder and one on the data folder, so that none of them has to be there for the others' sake.
+ * start. Its locks, held by flock as long as the server lives, say that its things are somebody's: one in the run
+ * folder, one on the state folder and one on the data folder, so that none of them has to be there for the others'
+ * sake.
  */
 #pragma once
 

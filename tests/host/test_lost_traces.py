@@ -1,0 +1,177 @@
+"""What says that a server or a machine lives is taken away, a piece at a time: there is never a second of either.
+
+A cleaner of /run, an administrator's rm, a restart of half the host. Machines are found by more than one trace (their
+monitors' sockets, their cgroups) before anything is started, and a disk is locked by who uses it.
+"""
+
+import fcntl
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from haar import Server, new_account
+from machine import Machine, owner_of, stat_of, until
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
+COUNTING = "#!/bin/sh\n(while :; do date +%s%N > /root/now; sleep 0.02; done) &\necho $! > /root/pid\n"
+
+
+@pytest.fixture
+def start(binary, tmp_path):
+    """start(...): a server on one data folder, with machines that boot fast; what still lives at the end goes with what it made."""
+    servers = []
+
+    def start(*arguments):
+        servers.append(Server(binary, "--data", str(tmp_path / "data"), *arguments, env={"HAAR_EC2_IMAGE": "tiny"}))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.kill()
+    start("--remove-on-exit").stop()
+
+
+def a_machine(server, **arguments):
+    machine = Machine.launch(server, server.client("ec2", account=new_account()), **arguments)
+    machine.reach("running")
+    machine.answers()
+    return machine
+
+
+def seen_by(machine, server):
+    account = machine.ec2._request_signer._credentials.access_key  # pylint: disable=protected-access
+    return Machine(server, server.client("ec2", account=account), machine.id)
+
+
+def inits(machine):
+    """Every first process of a machine on this disk, in whatever cgroup: the console that its monitor holds says whose it is."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int(re.search(r"^PPid:\s+(\d+)", (process / "status").read_text(), re.M)[1])
+            numbers = re.search(r"^NSpid:\s+(.*)$", (process / "status").read_text(), re.M)[1].split()
+            if numbers[1:] == ["1"] and str(machine.disk() / "console") in [os.readlink(fd) for fd in pathlib.Path(f"/proc/{parent}/fd").iterdir()]:
+                found.append(int(process.name))
+        except OSError:
+            pass
+    return found
+
+
+def is_locked(folder):
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def lose(*paths):
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True) if pathlib.Path(path).is_dir() else pathlib.Path(path).unlink(missing_ok=True)
+
+
+def test_machines_go_on_when_the_servers_folder_in_run_was_lost(start):
+    server = start()
+    machine, owner = a_machine(server, UserData=COUNTING), owner_of(server)
+    init, pid = stat_of(machine.init()), machine.run("until cat /root/pid; do sleep 0.05; done 2>/dev/null")
+    server.kill()
+    lose(f"/run/haar/{owner}")
+    server = start()
+    machine = seen_by(machine, server)
+    machine.answers()
+    assert inits(machine) == [machine.init()] and stat_of(machine.init()) == init
+    assert machine.run(f"cat /root/pid; kill -0 {pid} && echo counts").split() == [pid, "counts"]
+    assert len(machine.links()) == 1
+    machine.terminate()
+    assert not inits(machine) and not machine.disk().exists()
+
+
+@pytest.mark.parametrize("what", ["socket", "record", "folder", "all"])
+def test_a_machine_that_nobody_can_speak_to_is_ended_before_it_boots_again(start, what):
+    server = start()
+    machine, owner = a_machine(server), owner_of(server)
+    machine.run("echo kept > /root/kept; sync")
+    init, monitor = stat_of(machine.init()), machine.monitor()
+    first = machine.init()
+    server.kill()
+    folder = machine.run_folder()
+    lose(*{"socket": [folder / "sock"], "record": [folder / "record"], "folder": [folder], "all": [folder, f"/run/haar/{owner}"]}[what])
+    server = start()
+    machine = seen_by(machine, server)
+    until(lambda: machine.init() not in (None, first), lambda: f"it boots again: {server.errors()[-2000:]}")
+    machine.answers()
+    assert stat_of(first) != init and stat_of(monitor) is None
+    assert inits(machine) == [machine.init()]
+    assert machine.run("cat /root/kept") == "kept"
+    assert "boots again: its monitor was killed" in machine.console()
+    assert re.search(rf"{machine.id}.*(cannot be reached|does not answer)", server.errors())
+    assert len(machine.links()) == 1
+
+
+def test_a_monitor_that_stands_still_is_ended_and_its_machine_boots_again(start):
+    server = start()
+    machine = a_machine(server)
+    first, monitor = machine.init(), machine.monitor()
+    server.kill()
+    os.kill(monitor, signal.SIGSTOP)
+    machine = seen_by(machine, start())
+    until(lambda: machine.init() not in (None, first), "it boots again", 30)
+    machine.answers()
+    assert stat_of(first) is None and stat_of(monitor) is None
+    assert inits(machine) == [machine.init()]
+
+
+def test_a_disk_is_locked_as_long_as_a_machine_uses_it_and_no_start_passes_the_lock(start):
+    server = start()
+    machine = a_machine(server)
+    assert is_locked(machine.disk())
+    server.kill()
+    assert is_locked(machine.disk())
+    machine = seen_by(machine, start())
+    machine.stop()
+    assert not is_locked(machine.disk())
+    disk = os.open(machine.disk(), os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(disk, fcntl.LOCK_EX)
+    machine.ec2.start_instances(InstanceIds=[machine.id])
+    until(lambda: "its disk is in use" in machine.server.errors(), "it says so", 30)
+    machine.reach("stopped")
+    assert not inits(machine)
+    os.close(disk)
+    machine.start()
+    assert len(inits(machine)) == 1
+
+
+@pytest.mark.parametrize("what", ["run", "lock", "owner", "state and run"])
+def test_a_second_server_on_the_same_data_folder_is_refused_whatever_trace_of_the_first_is_gone(start, tmp_path, what):
+    server = start("--backend", "none")
+    owner = owner_of(server)
+    run, state = pathlib.Path("/run/haar") / owner, pathlib.Path("/var/lib/haar") / owner
+    lose(*{"run": [run], "lock": [run / "lock"], "owner": [tmp_path / "data/owner"], "state and run": [run, state]}[what])
+    with pytest.raises(RuntimeError, match="another haar serves this data folder"):
+        start("--backend", "none")
+    assert server.process.poll() is None
+    (tmp_path / "data/owner").write_text(owner)
+
+
+def test_a_living_servers_folder_in_run_is_made_anew(start):
+    server = start()
+    machine, owner = a_machine(server), owner_of(server)
+    run = pathlib.Path("/run/haar") / owner
+    token = (run / "token").read_text()
+    for gone in ([run], [run / "lock"], [run / "token"], [run / "listen"], [run]):
+        lose(*gone)
+        until(lambda: all((run / name).exists() for name in ("lock", "token", "listen")), "it is there again")
+        assert (run / "token").read_text() == token and (run / "listen").read_text() == server.listen
+        assert subprocess.run(["flock", "-n", run / "lock", "true"]).returncode == 1
+        assert machine.run("echo well") == "well"
+    fresh = a_machine(server)
+    assert len(inits(fresh)) == 1
