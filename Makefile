@@ -11,6 +11,7 @@ run: build
 	exec build/haar serve $(ARGS)
 
 test: build .venv/ready
+	tools/setup test
 	ninja -C build
 	tools/test build
 

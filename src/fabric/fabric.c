@@ -71,47 +71,68 @@ static void start_thread(pthread_t *thread, void *(*run)(void *), void *arg)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+struct probe {
+    struct err rules, arp; /* empty: they can be */
+};
+
 /* All that a VPC's rules are made of, tried in a namespace that ends with this thread. */
 static void *probe_main(void *arg)
 {
-    struct err *err = arg;
+    struct probe *probe = arg;
     AUTO_NFT batch = NFT_BATCH_INIT;
 
     if (unshare(CLONE_NEWNET) < 0) {
-        err_os(err, errno, "make a network namespace");
-        return err;
+        err_os(&probe->rules, errno, "make a network namespace");
+        return NULL;
     }
     nft_begin(&batch, NFPROTO_INET, "haar_probe");
     nft_table_add(&batch);
     plan_base(&batch, (struct fabric_cidr){0xc6120000, 20});
-    if (nft_send(&batch, err) == 0)
-        return NULL;
-    err_wrap(err, "nf_tables");
-    return err;
+    if (nft_send(&batch, &probe->rules) < 0)
+        err_wrap(&probe->rules, "nf_tables");
+    nft_begin(&batch, NFPROTO_ARP, "haar_probe");
+    nft_table_add(&batch);
+    plan_arp(&batch);
+    if (nft_send(&batch, &probe->arp) < 0)
+        err_wrap(&probe->arp, "nf_tables for ARP");
+    return NULL;
+}
+
+static struct probe probe(void)
+{
+    struct probe found = {ERR_INIT, ERR_INIT};
+    pthread_t thread;
+
+    start_thread(&thread, probe_main, &found);
+    pthread_join(thread, NULL);
+    return found;
 }
 
 int fabric_probe(struct err *err)
 {
-    pthread_t thread;
-    void *failed;
+    struct probe found = probe();
 
-    start_thread(&thread, probe_main, err);
-    pthread_join(thread, &failed);
-    return failed ? (err->number ? -err->number : -1) : 0;
+    if (!found.rules.text[0])
+        return 0;
+    *err = found.rules;
+    return err->number ? -err->number : -1;
 }
 
 static int open_network(struct fabric *fabric, const struct fabric_config *config)
 {
     struct network *network = &fabric->network;
-    struct err why = ERR_INIT;
+    struct probe found = probe();
 
-    network->rules = !config->no_rules && fabric_probe(&why) == 0;
+    network->rules = !config->no_rules && !found.rules.text[0];
+    network->no_arp = found.arp.text[0];
+    if (network->rules && network->no_arp)
+        log_warning("a machine can fill the host's ARP table: %s", found.arp.text);
     if (network->rules) {
         network->hub = hub_new(config, network->home);
         hub_status(network->hub, &fabric->status);
     } else {
         snprintf(fabric->status.reason, sizeof fabric->status.reason, "%.250s",
-                 config->no_rules ? config->no_rules : why.text);
+                 config->no_rules ? config->no_rules : found.rules.text);
         snprintf(fabric->status.internet_reason, sizeof fabric->status.internet_reason, "%s", fabric->status.reason);
     }
     fabric->status.enforced = network->rules;

@@ -113,23 +113,46 @@ int link_router_end(const char *owner, const struct fabric_interface *interface,
     return r == 0 ? netlink_send(&nl, err) : r;
 }
 
+/*
+ * All neighbours are behind the gateway, also those of the same subnet, and the gateway is pinned: a guest resolves
+ * nobody, so it neither needs a place in the neighbour table, which the host's namespaces share, nor takes one. Who
+ * makes routes of its own and asks all the same is answered.
+ */
+static void put_guest_routes(struct netlink *nl, const struct fabric_interface *interface, unsigned index)
+{
+    uint32_t mask = interface->prefix ? (uint32_t)(0xffffffffull << (32 - interface->prefix)) : 0;
+    uint32_t address = interface->addresses[0].private;
+    struct netlink_route gateway = {
+        .type = RTN_UNICAST, .to = interface->gateway, .prefix = 32, .source = address, .index = index};
+    struct netlink_route subnet = {.type = RTN_UNICAST,
+                                   .to = interface->gateway & mask,
+                                   .prefix = interface->prefix,
+                                   .gateway = interface->gateway,
+                                   .source = address,
+                                   .index = index,
+                                   .onlink = true};
+    struct netlink_route rest = {.type = RTN_UNICAST, .gateway = interface->gateway};
+
+    netlink_route(nl, &gateway, EEXIST); /* a second interface in the subnet: the first one's routes serve both */
+    netlink_route(nl, &subnet, EEXIST);
+    if (interface->device_index == 0)
+        netlink_route(nl, &rest, 0);
+}
+
 int link_guest_end(const struct fabric_interface *interface, struct err *err)
 {
-    struct netlink_route route = {.type = RTN_UNICAST, .gateway = interface->gateway};
     unsigned index = 2 + interface->device_index;
     struct netlink nl;
     int r = 0;
 
     netlink_begin(&nl);
     for (size_t i = 0; i < interface->address_count && r == 0; i++) {
-        netlink_address(&nl, index, interface->addresses[i].private, interface->prefix, 0);
+        netlink_address_alone(&nl, index, interface->addresses[i].private, interface->prefix);
         r = netlink_make_room(&nl, err);
     }
     netlink_link_up(&nl, index, NULL, "bring the guest's end up");
-    netlink_neighbour(&nl, index, interface->gateway,
-                      router_mac); /* pinned: it costs no place in the shared ARP table */
-    if (interface->device_index == 0)
-        netlink_route(&nl, &route, 0);
+    netlink_neighbour(&nl, index, interface->gateway, router_mac);
+    put_guest_routes(&nl, interface, index);
     return r == 0 ? netlink_send(&nl, err) : r;
 }
 

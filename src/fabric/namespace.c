@@ -133,15 +133,14 @@ static const struct {
     const char *path, *value;
 } settings[] = {
     {"ipv4/ip_forward", "1"},
-    {"ipv6/conf/all/forwarding", "1"},
     {"ipv4/conf/all/rp_filter", "0"},
     {"ipv4/conf/default/rp_filter", "0"},
     {"ipv4/conf/all/send_redirects", "0"},
     {"ipv4/conf/default/send_redirects", "0"},
     {"ipv4/conf/default/proxy_arp", "1"},
-    {"ipv6/conf/default/accept_dad", "0"},
-    {"ipv6/conf/default/accept_ra", "0"},
-    {"ipv6/conf/default/addr_gen_mode", "1"},
+    /* Interfaces have no IPv6 addresses: what comes ends before the kernel's neighbour table, which the host shares. */
+    {"ipv6/conf/all/disable_ipv6", "1"},
+    {"ipv6/conf/default/disable_ipv6", "1"},
     {"netfilter/nf_conntrack_acct", "1"},
     {"netfilter/nf_conntrack_timestamp", "1"},
     {"netfilter/nf_conntrack_tcp_loose", "0"},

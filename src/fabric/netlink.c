@@ -105,7 +105,8 @@ void netlink_link_up(struct netlink *nl, unsigned index, const char *alias, cons
         mnl_attr_put_strz(head, IFLA_IFALIAS, alias);
 }
 
-void netlink_address(struct netlink *nl, unsigned index, uint32_t address, unsigned prefix, int tolerated)
+static struct nlmsghdr *put_address(struct netlink *nl, unsigned index, uint32_t address, unsigned prefix,
+                                    int tolerated)
 {
     struct nlmsghdr *head = netlink_message(nl, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, "add the interface's address",
                                             tolerated);
@@ -118,6 +119,17 @@ void netlink_address(struct netlink *nl, unsigned index, uint32_t address, unsig
     mnl_attr_put_u32(head, IFA_ADDRESS, htonl(address));
     if (prefix < 31)
         mnl_attr_put_u32(head, IFA_BROADCAST, htonl(address | (uint32_t)(0xffffffffull >> prefix)));
+    return head;
+}
+
+void netlink_address(struct netlink *nl, unsigned index, uint32_t address, unsigned prefix, int tolerated)
+{
+    put_address(nl, index, address, prefix, tolerated);
+}
+
+void netlink_address_alone(struct netlink *nl, unsigned index, uint32_t address, unsigned prefix)
+{
+    mnl_attr_put_u32(put_address(nl, index, address, prefix, 0), IFA_FLAGS, IFA_F_NOPREFIXROUTE);
 }
 
 void netlink_neighbour(struct netlink *nl, unsigned index, uint32_t address, const uint8_t mac[6])

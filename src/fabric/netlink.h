@@ -38,6 +38,8 @@ int netlink_send(struct netlink *nl, struct err *err);
 /* The shapes that the fabric uses. Addresses: IPv4, host order. */
 void netlink_link_up(struct netlink *nl, unsigned index, const char *alias, const char *what);
 void netlink_address(struct netlink *nl, unsigned index, uint32_t address, unsigned prefix, int tolerated);
+/* … without the route to its network that the kernel otherwise adds. */
+void netlink_address_alone(struct netlink *nl, unsigned index, uint32_t address, unsigned prefix);
 void netlink_neighbour(struct netlink *nl, unsigned index, uint32_t address, const uint8_t mac[6]);
 
 struct netlink_route {

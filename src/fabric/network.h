@@ -16,6 +16,7 @@ struct network {
     char table[NFT_NAME];
     int home;        /* the host's network namespace */
     bool rules;      /* the kernel has what they need */
+    bool no_arp;     /* … but for ARP */
     struct hub *hub; /* NULL without rules */
     struct map vpcs, interfaces;
     struct reaper *reaper;

@@ -79,10 +79,16 @@ void nft_begin(struct nft_batch *batch, uint8_t family, const char *table)
     batch->bytes.len = 0;
     batch->count = 0;
     batch->family = family;
+    batch->no_arp = false;
     snprintf(batch->table, NFT_NAME, "%s", table);
     put_message(batch, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
     note_object(batch, "begin", "a batch");
     end_message(batch);
+}
+
+void nft_family(struct nft_batch *batch, uint8_t family)
+{
+    batch->family = family;
 }
 
 bool nft_is_empty(const struct nft_batch *batch)

@@ -33,6 +33,7 @@ struct nft_batch {
     size_t list;    /* its open list of expressions or elements */
     uint32_t first; /* sequence number */
     uint8_t family;
+    bool no_arp; /* this kernel has no tables for ARP: whoever fills the batch leaves them out */
     char table[NFT_NAME];
     struct nft_object *objects; /* what each message is about */
     size_t count, capacity;
@@ -43,6 +44,8 @@ struct nft_batch {
 #define NFT_BATCH_INIT ((struct nft_batch){0})
 
 void nft_begin(struct nft_batch *batch, uint8_t family, const char *table);
+/* What follows is for the table of this name of another family: one batch changes both or none. */
+void nft_family(struct nft_batch *batch, uint8_t family);
 bool nft_is_empty(const struct nft_batch *batch);
 void nft_free(struct nft_batch *batch);
 #define AUTO_NFT __attribute__((cleanup(nft_free))) struct nft_batch

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter_arp.h>
 #include <linux/netfilter_ipv4.h>
 #include <stdio.h>
 
@@ -154,6 +155,22 @@ void plan_base(struct nft_batch *batch, struct fabric_cidr pool)
     plan_stage(batch, "fwd_sg_out", NFT_META_IIFNAME, "sg_out");
     plan_stage(batch, "fwd_sg_in", NFT_META_OIFNAME, "sg_in");
     plan_postrouting(batch, pool);
+}
+
+void plan_arp(struct nft_batch *batch)
+{
+    static const struct nft_set own = {"own", NFT_TYPE_IFNAME << NFT_TYPE_BITS | NFT_TYPE_IPV4,
+                                       NAME_SIZE + ADDRESS_SIZE, 0, 0};
+    static const struct nft_hook hook = {"filter", NF_ARP_IN, 0, NF_DROP};
+    enum { SENDER = 14 }; /* behind the head (8) and the sender's link address (6) */
+
+    nft_set_add(batch, &own);
+    nft_base_chain_add(batch, "arp_in", &hook);
+    nft_rule_begin(batch, "arp_in");
+    nft_meta(batch, NFT_META_IIFNAME, NFT_REG_1);
+    nft_payload(batch, NFT_PAYLOAD_NETWORK_HEADER, SENDER, ADDRESS_SIZE, NFT_REG_2);
+    nft_lookup(batch, own.name, NFT_REG_1, NFT_FOUND);
+    accept_rule(batch);
 }
 
 /* ---- groups ---- */
@@ -367,8 +384,10 @@ static void put_ingress(struct nft_batch *batch, const struct attached *attached
 }
 
 const struct plan_elements plan_elements[PLAN_SETS] = {
-    {"eni_addr", put_sources}, {"checked", put_checked}, {"if_mark", put_mark},  {"eip_dnat", put_inward},
-    {"eip_snat", put_outward}, {"sg_out", put_egress},   {"sg_in", put_ingress},
+    {"eni_addr", put_sources, NFPROTO_INET}, {"checked", put_checked, NFPROTO_INET},
+    {"if_mark", put_mark, NFPROTO_INET},     {"eip_dnat", put_inward, NFPROTO_INET},
+    {"eip_snat", put_outward, NFPROTO_INET}, {"sg_out", put_egress, NFPROTO_INET},
+    {"sg_in", put_ingress, NFPROTO_INET},    {"own", put_sources, NFPROTO_ARP},
 };
 
 void plan_member(struct nft_batch *batch, const struct attached *attached)

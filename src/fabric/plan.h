@@ -17,6 +17,13 @@
 
 void plan_base(struct nft_batch *batch, struct fabric_cidr public_pool); /* maps, fixed chains, an empty table */
 
+/*
+ * The table for ARP, which has the same name: an interface may speak of its own addresses. That is asked before the
+ * kernel looks at its neighbour table, which all of the host's namespaces share: who asks under ever new names would
+ * fill it for everyone. Nothing is learned by ARP: what the VPC knows of its neighbours is permanent (link.h).
+ */
+void plan_arp(struct nft_batch *batch);
+
 void plan_group_name(const struct group *group, const char *prefix, const char *suffix, char name[NFT_NAME]);
 void plan_group_set(struct nft_batch *batch, const struct group *group);   /* without its addresses */
 void plan_group_rules(struct nft_batch *batch, const struct group *group); /* into its two chains, which are empty */
@@ -26,8 +33,9 @@ void plan_combination_rules(struct nft_batch *batch, const struct combination *c
 struct plan_elements {
     const char *set;
     void (*put)(struct nft_batch *batch, const struct attached *attached);
+    uint8_t family;
 };
 extern const struct plan_elements plan_elements[];
-enum { PLAN_MARKS = 2, PLAN_SETS = 7 };
+enum { PLAN_MARKS = 2, PLAN_ARP = 7, PLAN_SETS = 8 };
 
 void plan_member(struct nft_batch *batch, const struct attached *attached); /* its addresses, in a group's set */

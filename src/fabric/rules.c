@@ -109,13 +109,22 @@ static void lower_combination(struct nft_batch *batch, struct vpc *vpc, struct c
 
 /* ---- interfaces ---- */
 
+static size_t sets_of(const struct nft_batch *batch)
+{
+    _Static_assert(PLAN_ARP + 1 == PLAN_SETS, "ARP's set is the last");
+
+    return batch->no_arp ? PLAN_ARP : PLAN_SETS;
+}
+
 static void put_elements(struct nft_batch *batch, const struct attached *attached, bool add)
 {
-    for (size_t i = 0; i < PLAN_SETS; i++) {
+    for (size_t i = 0; i < sets_of(batch); i++) {
+        nft_family(batch, plan_elements[i].family);
         nft_elements_begin(batch, plan_elements[i].set, add);
         plan_elements[i].put(batch, attached);
         nft_elements_end(batch);
     }
+    nft_family(batch, NFPROTO_INET);
 }
 
 static void put_member(struct nft_batch *batch, const struct group *group, const struct attached *attached, bool add)
@@ -259,24 +268,37 @@ static void whole_groups(struct nft_batch *batch, const struct vpc *vpc)
 
 static void whole_interfaces(struct nft_batch *batch, const struct vpc *vpc)
 {
-    for (size_t i = 0; i < PLAN_SETS; i++) {
+    for (size_t i = 0; i < sets_of(batch); i++) {
+        nft_family(batch, plan_elements[i].family);
         nft_elements_begin(batch, plan_elements[i].set, true);
         for (const struct attached *attached = vpc->first; attached; attached = attached->next)
             plan_elements[i].put(batch, attached);
         nft_elements_end(batch);
     }
+    nft_family(batch, NFPROTO_INET);
     for (const struct attached *attached = vpc->first; attached; attached = attached->next) {
         for (size_t i = 0; i < attached->combination->count; i++)
             put_member(batch, attached->combination->groups[i], attached, true);
     }
 }
 
-void rules_whole(struct nft_batch *batch, const struct vpc *vpc, struct fabric_cidr pool)
+static void fresh_table(struct nft_batch *batch)
 {
     nft_table_add(batch); /* so that there is one to delete */
     nft_table_delete(batch);
     nft_table_add(batch);
+}
+
+void rules_whole(struct nft_batch *batch, const struct vpc *vpc, struct fabric_cidr pool)
+{
+    fresh_table(batch);
     plan_base(batch, pool);
+    if (!batch->no_arp) {
+        nft_family(batch, NFPROTO_ARP);
+        fresh_table(batch);
+        plan_arp(batch);
+        nft_family(batch, NFPROTO_INET);
+    }
     whole_groups(batch, vpc);
     whole_interfaces(batch, vpc);
 }

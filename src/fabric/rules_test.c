@@ -1,5 +1,6 @@
 /*
- * Rules as `nft -p list ruleset` reads them, in a network namespace of the test's own. Needs root and nft.
+ * Rules as `nft -p list ruleset` reads them, in a network namespace of the test's own. Needs root; nft is
+ * installed with the other things that tests need, and without it they fail.
  */
 #include "fabric/rules.h"
 #include "base/fd.h"
@@ -206,6 +207,17 @@ static const char golden[] = "table inet haar_test {\n"
                              "\tchain of_887771311d45f013_in {\n"
                              "\t\tjump sg_1_in\n"
                              "\t\tcounter packets 0 bytes 0 drop\n"
+                             "\t}\n"
+                             "}\n"
+                             "table arp haar_test {\n"
+                             "\tset own {\n"
+                             "\t\ttype ifname . ipv4_addr\n"
+                             "\t\telements = { \"eeni-1\" . 10.0.0.5 }\n"
+                             "\t}\n"
+                             "\n"
+                             "\tchain arp_in {\n"
+                             "\t\ttype filter hook input priority filter; policy drop;\n"
+                             "\t\tiifname . arp saddr ip @own accept\n"
                              "\t}\n"
                              "}\n";
 
@@ -468,8 +480,8 @@ int main(void)
         cmocka_unit_test_setup(random_changes_are_never_refused_and_end_as_the_whole_plan, fresh_namespace),
     };
 
-    able = geteuid() == 0 && fabric_probe(&err) == 0 && system("nft --version >/dev/null 2>&1") == 0;
+    able = geteuid() == 0 && fabric_probe(&err) == 0;
     if (!able)
-        print_message("skipped: rules cannot be set here: %s\n", err.text[0] ? err.text : "needs root and nft");
+        print_message("skipped: rules cannot be set here: %s\n", err.text[0] ? err.text : "needs root");
     return cmocka_run_group_tests(all, NULL, NULL);
 }

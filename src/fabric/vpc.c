@@ -14,6 +14,7 @@
 void vpc_begin_rules(const struct network *network, struct nft_batch *batch)
 {
     nft_begin(batch, NFPROTO_INET, network->table);
+    batch->no_arp = network->no_arp;
 }
 
 static int send_whole(const struct network *network, struct vpc *vpc, struct err *err)
@@ -156,6 +157,9 @@ static int adopt_namespace(const struct network *network, struct vpc *vpc, struc
 {
     int r = namespace_enter(vpc->fd, err);
 
+    if (r < 0)
+        return r;
+    r = namespace_furnish(err);
     if (r < 0)
         return r;
     vpc->next_index = first_free_index(vpc->next_index);
