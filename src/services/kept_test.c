@@ -16,19 +16,22 @@ static struct arena arena;
 
 static struct call in_world(const char *account)
 {
-    struct world *world = store_world(engine.store, str_of(account), S("eu-west-1"));
+    return (struct call){.engine = &engine, .arena = &arena, .account = str_of(account), .region = S("eu-west-1")};
+}
 
-    return (struct call){.engine = &engine, .arena = &arena, .world = world};
+static struct tx *begin(const struct call *call)
+{
+    return tx_begin(engine.store, store_world(engine.store, call->account, call->region), &arena, S("Test"));
 }
 
 static const struct ec2_instance *make(struct call *call, const char *type)
 {
     struct err err = ERR_INIT;
-    struct tx *tx = tx_begin(engine.store, call->world, &arena, S("Test"));
+    struct tx *tx = begin(call);
 
     instance_create(tx, S("i-1"))->instance_type = str_of(type);
     assert_int_equal(tx_commit(tx, &err), 0);
-    call->tx = tx_begin(engine.store, call->world, &arena, S("Test"));
+    call->tx = begin(call);
     return instance_peek(call->tx, S("i-1"));
 }
 
@@ -45,7 +48,7 @@ static struct str look_up(struct call *call)
 {
     struct str kept;
 
-    call->tx = tx_begin(engine.store, call->world, &arena, S("Test"));
+    call->tx = begin(call);
     kept = kept_find(call, EC2_INSTANCE, instance_peek(call->tx, S("i-1")));
     tx_rollback(call->tx);
     return kept;
@@ -79,7 +82,7 @@ static void an_encoding_is_not_found_once_its_record_has_changed(void **state)
 
     assert_true(says(keep(&call, make(&call, "t3.micro")), S("t3.micro")));
     tx_rollback(call.tx);
-    tx = tx_begin(engine.store, call.world, &arena, S("Test"));
+    tx = begin(&call);
     ((struct ec2_instance *)tx_edit(tx, EC2_INSTANCE, S("i-1")))->instance_type = S("m5.large");
     assert_int_equal(tx_commit(tx, &err), 0);
     assert_null(look_up(&call).p);
