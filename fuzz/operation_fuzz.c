@@ -6,19 +6,16 @@
  *
  * What must hold: nothing breaks (sanitizers), a call that fails has changed nothing, an answer is UTF-8.
  */
-#include "aws/codec.h"
-#include "aws/query.h"
 #include "base/mem.h"
-#include "operation/operation.h"
-#include "operation/park.h"
 #include "reconcile/instances.h"
-#include "services/ec2/default_world.h"
+#include "services/call_fixture.h"
 #include "services/services.h"
 
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+#define ACCOUNT "123456789012"
 #define IMAGE "ami-000c540e28953ace2"
 
 enum {
@@ -31,7 +28,6 @@ enum {
     FORM_LIMIT = 1 << 20,
 };
 
-static struct engine engine;
 static const struct operation *built[1024];
 static const struct service *built_of[1024];
 static unsigned built_count;
@@ -342,7 +338,7 @@ static void put_struct(struct writer *w, struct str prefix, const struct shape *
 
 static struct world *the_world(void)
 {
-    return store_world(engine.store, S("123456789012"), S("us-east-1"));
+    return store_world(fixture_engine.store, S(ACCOUNT), fixture_engine.region);
 }
 
 /* Ids of what is no record of its own, as answers say them: associations, attachments. */
@@ -362,7 +358,7 @@ static void note_told(struct str body)
 /* The first and the newest few of each kind, and an image. */
 static void learn_ids(struct writer *w)
 {
-    struct tx *tx = tx_begin(engine.store, the_world(), w->arena, S("learn"));
+    struct tx *tx = tx_begin(fixture_engine.store, the_world(), w->arena, S("learn"));
 
     w->ids[w->id_count++] = S(IMAGE);
     for (size_t kind = 0; kind < service_kind_count; kind++) {
@@ -377,32 +373,12 @@ static void learn_ids(struct writer *w)
         w->ids[w->id_count++] = str_of(told[n]);
 }
 
-static void on_tick(uv_timer_t *timer)
-{
-}
-
 static void start(void)
 {
     static struct workload_backend none;
-    static uv_timer_t keep;
-    struct err err = ERR_INIT;
-    struct store_options options = {service_kinds, service_kind_count, NULL, uv_default_loop()};
 
-    engine = (struct engine){.loop = options.loop,
-                             .account = S("123456789012"),
-                             .region = S("us-east-1"),
-                             .backend = S("none"),
-                             .default_image = S("tiny"),
-                             .public_network = 0xc6120000,
-                             .public_prefix = 20};
-    if (store_open(&options, &engine.store, &err) < 0)
-        abort();
-    store_set_seed(engine.store, ec2_seed_world, NULL);
-    engine.pool = work_pool_new(engine.loop, 1);
-    engine.parking = parking_new(&engine);
-    instances_start(instances_new(&engine), &none, S("tiny"));
-    uv_timer_init(engine.loop, &keep); /* the loop turns while nothing else is to be done */
-    uv_timer_start(&keep, on_tick, 1 << 30, 0);
+    fixture_open();
+    instances_start(instances_new(&fixture_engine), &none, S("tiny"));
     for (const struct service *const *at = services; *at; at++)
         for (unsigned i = 0; i < (*at)->operation_count; i++)
             if ((*at)->operations[i].handler) {
@@ -411,57 +387,22 @@ static void start(void)
             }
 }
 
-struct outcome {
-    bool done;
-    uint64_t before; /* number of the newest commit */
-};
-
-static void on_done(struct call *call, int r, struct err *err)
+/* A form that cannot be read is let go. */
+static void call_form(const struct service *service, const struct operation *operation, struct str text)
 {
-    struct outcome *outcome = call->cookie;
-    AUTO_BUF body = BUF_INIT;
+    struct fixture_call made;
 
-    outcome->done = true;
-    if (r < 0) {
-        if (!err->aws || call->wrote || store_last(engine.store) != outcome->before) {
-            fprintf(stderr, "%s\n", err->text);
-            abort();
-        }
-        codec_error(call->service, err->aws, str_of(err->text), str_of(call->request_id), &body);
-    } else {
-        operation_answer(call, &body);
-        note_told(buf_str(&body));
-    }
-    if (!str_is_utf8(buf_str(&body)))
-        abort();
-}
-
-/* As the endpoint calls it, but that a form which cannot be read is let go. */
-static void call_form(const struct service *service, const struct operation *operation, struct arena *arena,
-                      struct str text)
-{
-    struct err err = ERR_INIT;
-    struct form form = {0};
-    struct outcome outcome = {.before = store_last(engine.store)};
-    struct call call = {.engine = &engine,
-                        .account = S("123456789012"),
-                        .region = S("us-east-1"),
-                        .service = service,
-                        .operation = operation,
-                        .arena = arena,
-                        .done = on_done,
-                        .cookie = &outcome};
-
-    id_uuid(call.request_id);
-    if (operation->input != NO_SHAPE)
-        call.in = arena_alloc(arena, service->shapes[operation->input].size);
-    if (form_parse(arena, text, &form, &err) < 0 ||
-        query_decode(service, operation, &form, arena, (void *)call.in, &err) < 0)
+    if (!fixture_start(&made, ACCOUNT, service, operation, text))
         return;
-    operation_call(&call);
-    while (!outcome.done) /* a worker has it */
-        uv_run(engine.loop, UV_RUN_ONCE);
-    kept_trim(&engine.kept);
+    fixture_wait(&made);
+    if (made.r < 0 && (made.call.wrote || store_last(fixture_engine.store) != made.before))
+        abort();
+    if (!str_is_utf8(buf_str(&made.body)))
+        abort();
+    if (made.r == 0)
+        note_told(buf_str(&made.body));
+    fixture_end(&made);
+    kept_trim(&fixture_engine.kept);
 }
 
 /* Something to work on: without it most calls end at an id that is not there. */
@@ -480,12 +421,12 @@ static void furnish(void)
         {"DescribeRouteTables", ""},
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
-        for (unsigned n = 0; n < built_count; n++)
-            if (str_equal(service_name(built_of[n], built[n]->name), str_of(calls[i].name))) {
-                AUTO_ARENA arena = ARENA_INIT;
-                call_form(built_of[n], built[n], &arena, str_of(calls[i].form));
-            }
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        const struct service *service;
+        const struct operation *operation = fixture_operation(str_of(calls[i].name), &service);
+
+        call_form(service, operation, str_of(calls[i].form));
+    }
 }
 
 static void call_one(struct choices *choices)
@@ -502,7 +443,7 @@ static void call_one(struct choices *choices)
     learn_ids(&w);
     if (operation->input != NO_SHAPE)
         put_struct(&w, S(""), &w.service->shapes[operation->input], 0);
-    call_form(w.service, operation, &arena, buf_str(&text));
+    call_form(w.service, operation, buf_str(&text));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -517,11 +458,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         furnish();
     for (unsigned i = 0; i < CALLS; i++) {
         call_one(&choices);
-        uv_run(engine.loop, UV_RUN_NOWAIT); /* what follows from it: pending becomes running */
+        uv_run(fixture_engine.loop, UV_RUN_NOWAIT); /* what follows from it: pending becomes running */
     }
-    if (store_reset(engine.store, (struct str){0}, &err) < 0)
+    if (store_reset(fixture_engine.store, (struct str){0}, &err) < 0)
         abort();
     for (unsigned i = 0; i < 4; i++)
-        uv_run(engine.loop, UV_RUN_NOWAIT);
+        uv_run(fixture_engine.loop, UV_RUN_NOWAIT);
     return 0;
 }
