@@ -144,6 +144,25 @@ static void rules_keep_ports_and_icmp_types(void **state)
     }
 }
 
+/* What is not known is let through by nobody. */
+static void a_rule_that_cannot_be_read_lets_nothing_pass(void **state)
+{
+    static const char *const protocols[] = {"", "any", "all", "256", "-2", "6x", "TCP"};
+    struct ec2_security_group *group = security_group_create(tx, S("sg-00000000000000002"));
+    struct fabric_group out;
+
+    for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++) {
+        struct ec2_security_group_rule *rule = security_group_rule_create(
+            tx, arena_printf(&arena, "sgr-0000000000000001%zu", i));
+
+        rule->group_id = group->group_id;
+        rule->ip_protocol = str_of(protocols[i]);
+        rule->cidr_ipv4 = S("0.0.0.0/0");
+    }
+    assert_true(network_group(tx, &arena, group->group_id, 1, &out));
+    assert_int_equal(out.count, 0);
+}
+
 int main(void)
 {
     static const struct CMUnitTest spec_tests[] = {
@@ -153,6 +172,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_subnet_with_a_table_of_its_own_has_that, open_world, close_world),
         cmocka_unit_test_setup_teardown(the_default_group_lets_itself_in_and_everything_out, open_world, close_world),
         cmocka_unit_test_setup_teardown(rules_keep_ports_and_icmp_types, open_world, close_world),
+        cmocka_unit_test_setup_teardown(a_rule_that_cannot_be_read_lets_nothing_pass, open_world, close_world),
     };
 
     return cmocka_run_group_tests(spec_tests, NULL, NULL);

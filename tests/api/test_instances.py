@@ -184,6 +184,18 @@ def test_by_name_and_value(ec2, instance):
     assert ec2.describe_instance_attribute(InstanceId=instance, Attribute="disableApiStop")["DisableApiStop"]["Value"] is True
 
 
+@pytest.mark.parametrize("code, change", [
+    ("InvalidParameterCombination", {"Attribute": "groupSet", "Value": "sg-00000000000000000"}),
+    ("InvalidParameterCombination", {"Attribute": "blockDeviceMapping", "Value": "/dev/xvda"}),
+    ("InvalidParameterCombination", {"Attribute": "enclaveOptions", "Value": "true"}),
+    ("IncorrectInstanceState", {"Attribute": "kernel", "Value": "aki-1"}), ("InvalidParameterValue", {"Attribute": "rootDeviceName", "Value": "/dev/sdb"}), ("InvalidParameterValue", {"Attribute": "nonsense", "Value": "x"}),
+])
+def test_what_no_value_can_say_is_not_changed_by_value(ec2, instance, fails, code, change):
+    before = shown(ec2, instance)
+    fails(code, ec2.modify_instance_attribute, InstanceId=instance, **change)
+    assert shown(ec2, instance) == before and before["SecurityGroups"]
+
+
 def test_groups_and_mappings_of_an_instance_change(ec2, instance):
     group = ec2.create_security_group(GroupName="g", Description="d")["GroupId"]
     ec2.modify_instance_attribute(InstanceId=instance, Groups=[group])
@@ -271,6 +283,15 @@ def test_wildcards(ec2, launch):
 def test_filters_that_are_refused(ec2, fails):
     fails("InvalidParameterValue", ec2.describe_instances, Filters=[{"Name": "colour", "Values": ["red"]}])
     fails("FilterLimitExceeded", ec2.describe_instances, Filters=[{"Name": "instance-type", "Values": [str(n) for n in range(201)]}])
+
+
+def test_a_call_has_up_to_200_values_of_filters(ec2, launch, fails):
+    [instance] = launch()
+    zones = {"Name": "availability-zone", "Values": ["*"] + [f"z{n}" for n in range(99)]}
+    types = {"Name": "instance-type", "Values": ["*"] + [f"t{n}" for n in range(99)]}
+    assert found(ec2, Filters=[zones, types]) == {instance["InstanceId"]}
+    message = fails("FilterLimitExceeded", ec2.describe_instances, Filters=[zones, types | {"Values": types["Values"] + ["t100"]}])
+    assert message == "The maximum number of filter values specified on a single call is 200"
 
 
 def test_pages(ec2, launch, fails):

@@ -6,6 +6,7 @@ import urllib.parse
 import urllib.request
 
 import botocore.session
+import pytest
 from botocore.signers import RequestSigner
 
 
@@ -59,3 +60,13 @@ def test_sts_says_who_calls(client, fresh_account):
 
 def test_sts_by_the_cli(aws, fresh_account):
     assert aws("sts", "get-caller-identity")["Account"] == fresh_account
+
+
+@pytest.mark.parametrize("region, partition", [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")])
+def test_arns_name_the_partition_of_their_region(client, fresh_account, region, partition):
+    ec2 = client("ec2", region=region, account=fresh_account)
+    group = ec2.create_security_group(GroupName="g", Description="d")
+    [rule] = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group["GroupId"]]}])["SecurityGroupRules"]
+    arns = [client("sts", region=region, account=fresh_account).get_caller_identity()["Arn"], group["SecurityGroupArn"], rule["SecurityGroupRuleArn"],
+            ec2.describe_subnets()["Subnets"][0]["SubnetArn"]]
+    assert [arn.split(":")[1] for arn in arns] == [partition] * 4

@@ -1,6 +1,7 @@
 """RunInstances: its parameters, what it refuses and what it fills in."""
 
 import base64
+import ipaddress
 import re
 
 import pytest
@@ -173,6 +174,11 @@ def test_tags_go_to_the_kinds_that_they_name(ec2, launch):
     ("InvalidParameterValue", {"InstanceInitiatedShutdownBehavior": "explode"}), ("InvalidParameterValue", {"UserData": "x" * 16385}),
     ("InvalidParameterValue", {"PrivateIpAddress": "10.0.0.1"}), ("InvalidParameterCombination", {"MinCount": 2, "MaxCount": 2, "PrivateIpAddress": "172.31.0.9"}),
     ("InvalidNetworkInterfaceID.NotFound", {"NetworkInterfaces": [{"DeviceIndex": 0, "NetworkInterfaceId": "eni-" + NOBODY}]}),
+    ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": 0, "SecondaryPrivateIpAddressCount": -1}]}),
+    ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": -7}]}), ("InvalidParameterValue", {"MinCount": -2**31}),
+    ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": 0, "NetworkCardIndex": -1}]}), ("InvalidParameterValue", {"MaxCount": 0}),
+    ("InvalidBlockDeviceMapping", {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": -2**31}}]}),
+    ("InvalidParameterValue", {"CpuOptions": {"CoreCount": -1, "ThreadsPerCore": 1}}), ("InvalidParameterValue", {"Placement": {"PartitionNumber": -1}}),
     ("MissingParameter", {"NetworkInterfaces": [{"Description": "d"}]}), ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": 1}]}),
     ("InvalidParameterCombination", {"NetworkInterfaces": [{"DeviceIndex": 0}, {"DeviceIndex": 0}]}),
     ("AttachmentLimitExceeded", {"NetworkInterfaces": [{"DeviceIndex": n} for n in range(3)]}),
@@ -263,6 +269,9 @@ def test_private_addresses(ec2, launch, fails):
     for reserved in range(4):
         fails("InvalidParameterValue", launch, PrivateIpAddress=f"{first}.{reserved}", **where)
     fails("InvalidParameterValue", launch, PrivateIpAddress="10.9.9.9", **where)
+    block = ipaddress.ip_network(subnet["CidrBlock"])
+    fails("InvalidParameterValue", launch, PrivateIpAddress=str(block[-1]), **where)
+    assert launch(PrivateIpAddress=str(block[-2]), **where)[0]["PrivateIpAddress"] == str(block[-2])
     [instance] = launch(NetworkInterfaces=[{"DeviceIndex": 0, **where, "PrivateIpAddresses": [
         {"PrivateIpAddress": f"{first}.80", "Primary": True}, {"PrivateIpAddress": f"{first}.81", "Primary": False}]}])
     assert [(a["PrivateIpAddress"], a["Primary"]) for a in instance["NetworkInterfaces"][0]["PrivateIpAddresses"]] == [(f"{first}.80", True), (f"{first}.81", False)]

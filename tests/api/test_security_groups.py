@@ -186,6 +186,14 @@ def test_a_wrong_permission_changes_nothing(ec2, group, fails, code, text, permi
     assert rules(ec2, group) == []
 
 
+@pytest.mark.parametrize("given, stored", [
+    ("2001:db8:c000::/33", "2001:db8:8000::/33"), ("2001:db8:4000::/33", "2001:db8::/33"), ("::1/128", "::1/128"), ("::1/127", "::/127"), ("ffff::/0", "::/0"),
+])
+def test_of_an_ipv6_block_the_host_bits_are_cleared(ec2, group, given, stored):
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(22, Ipv6Ranges=[{"CidrIpv6": given}])])
+    assert [rule["CidrIpv6"] for rule in rules(ec2, group)] == [stored]
+
+
 @pytest.mark.parametrize("permission,text", [
     (tcp(22, ANYWHERE), "peer: 0.0.0.0/0, TCP, from port: 22, to port: 22, ALLOW"),
     ({"IpProtocol": "-1", "IpRanges": [{"CidrIp": ANYWHERE}]}, "peer: 0.0.0.0/0, ALL, ALLOW"),
