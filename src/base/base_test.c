@@ -47,6 +47,8 @@ static void overlong_and_surrogate_utf8_is_refused(void **state)
 {
     assert_true(str_is_utf8(S("haar \xc3\xa5 \xe2\x82\xac \xf0\x9f\x8c\x8a")));
     assert_false(str_is_utf8(S("\xc0\xaf")));
+    assert_false(str_is_utf8(S("\xe0\x9f\xbf")));
+    assert_false(str_is_utf8(S("\xf0\x8f\xbf\xbf")));
     assert_false(str_is_utf8(S("\xed\xa0\x80")));
     assert_false(str_is_utf8(S("\xf4\x90\x80\x80")));
     assert_false(str_is_utf8(S("\xe2\x82")));

@@ -7,9 +7,9 @@
 #include "base/str.h"
 
 struct map_slot {
-    struct str key; /* p == NULL: free */
+    const char *key; /* NULL: free */
     void *value;
-    uint64_t hash;
+    uint32_t hash, len; /* of the key */
 };
 
 struct map {
@@ -24,3 +24,8 @@ void map_free(struct map *map);
 
 /* In no order: for (struct map_slot *at = NULL; (at = map_next(map, at));) */
 struct map_slot *map_next(const struct map *map, struct map_slot *at);
+
+static inline struct str map_key(const struct map_slot *at)
+{
+    return (struct str){at->key, at->len};
+}

@@ -49,7 +49,7 @@ void mem_grow_items(void **items, size_t size, size_t count, size_t *capacity)
 {
     if (count < *capacity)
         return;
-    *capacity = *capacity ? *capacity * 2 : 4;
+    *capacity = *capacity ? *capacity * 2 : 2;
     *items = mem_resize(*items, *capacity * size);
 }
 

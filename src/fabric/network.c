@@ -217,7 +217,7 @@ static int take_public(struct network *network, uint32_t public, struct str by, 
         for (size_t i = 0; i < without.address_count; i++) {
             if (without.addresses[i].public == public) {
                 without.addresses[i].public = 0;
-                had = !str_equal(at->key, by);
+                had = !str_equal(map_key(at), by);
             }
         }
         if (had)

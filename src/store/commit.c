@@ -175,7 +175,7 @@ static void world_empty(struct world *world, struct feed_batch *batch)
     struct store *store = world->store;
 
     for (size_t kind = 0; kind < store->kind_count; kind++) {
-        struct table *table = world->tables[kind];
+        struct table *table = world_has_table(world, (uint16_t)kind);
         while (table && table->order_count > 0) { /* the last place is never a hole */
             struct record *record = table->order[table->order_count - 1].record;
             struct version *old = record->now;
@@ -206,8 +206,8 @@ static size_t world_records(const struct world *world)
 {
     size_t count = 0;
 
-    for (size_t kind = 0; kind < world->store->kind_count; kind++)
-        count += world->tables[kind] ? world->tables[kind]->by_id.count : 0;
+    for (size_t i = 0; i < world->table_count; i++)
+        count += world->tables[i]->by_id.count;
     return count;
 }
 

@@ -7,19 +7,16 @@
 
 #include "base/mem.h"
 
-struct link {
-    struct link *previous, *next; /* among those with the same value */
-    struct link *sibling;         /* the same record's next in the same index, in the order of its path */
-    struct index_key *key;
-    struct record *record;
+struct index_key {
+    struct link *first, *last;
+    uint32_t count, len; /* of the links; of the text */
+    char text[];
 };
 
-struct index_key {
-    struct map *index;
-    struct link *first, *last;
-    size_t count;
-    struct str text;
-};
+static struct str key_text(const struct index_key *key)
+{
+    return (struct str){key->text, key->len};
+}
 
 struct link *index_first(struct table *table, unsigned index, struct str value)
 {
@@ -46,60 +43,60 @@ size_t link_siblings(const struct link *link)
 static struct index_key *key_get(struct map *index, struct str text)
 {
     struct index_key *key = map_get(index, text);
-    char *copy;
 
     if (key)
         return key;
     key = mem_alloc(sizeof *key + text.len + 1);
-    copy = (char *)(key + 1);
     if (text.len)
-        memcpy(copy, text.p, text.len);
-    key->index = index;
-    key->text = (struct str){copy, text.len};
-    map_put(index, key->text, key);
+        memcpy(key->text, text.p, text.len);
+    key->len = (uint32_t)text.len;
+    map_put(index, key_text(key), key);
     return key;
 }
 
-static void links_free(struct link *link)
+/* Of one record in one index. */
+static void unlink_all(struct map *index, struct link *first)
 {
-    while (link) {
-        struct link *sibling = link->sibling;
+    for (struct link *link = first->key ? first : NULL, *sibling; link; link = sibling) {
         struct index_key *key = link->key;
 
+        sibling = link->sibling;
         *(link->previous ? &link->previous->next : &key->first) = link->next;
         *(link->next ? &link->next->previous : &key->last) = link->previous;
         if (--key->count == 0) {
-            map_remove(key->index, key->text);
+            map_remove(index, key_text(key));
             free(key);
         }
-        free(link);
-        link = sibling;
+        if (link != first)
+            free(link);
     }
+    *first = (struct link){0};
 }
 
 struct linking {
-    struct map *index;
+    unsigned number;
     struct record *record;
-    struct link **at; /* where the next link goes */
+    struct link *last; /* made so far; NULL: none */
 };
 
 static bool link_value(void *cookie, const struct shape *shape, const void *value)
 {
     struct linking *linking = cookie;
     char text[SHAPE_TEXT_SIZE];
-    struct index_key *key = key_get(linking->index, shape_text(shape, value, text));
+    struct index_key *key = key_get(&linking->record->table->indexes[linking->number], shape_text(shape, value, text));
     struct link *link;
 
     /* A record's links are made in one go: if it has this value already, its link is the key's last. */
     if (key->last && key->last->record == linking->record)
         return false;
-    link = mem_alloc(sizeof *link);
+    link = linking->last ? mem_alloc(sizeof *link) : &linking->record->links[linking->number];
     *link = (struct link){.previous = key->last, .key = key, .record = linking->record};
     *(key->last ? &key->last->next : &key->first) = link;
     key->last = link;
     key->count++;
-    *linking->at = link;
-    linking->at = &link->sibling;
+    if (linking->last)
+        linking->last->sibling = link;
+    linking->last = link;
     return false;
 }
 
@@ -147,22 +144,19 @@ void index_update(struct record *record, const void *old, const void *new)
     const struct store_kind *kind = record->table->kind;
 
     for (unsigned i = 0; i < kind->index_count; i++) {
-        struct linking linking = {&record->table->indexes[i], record, &record->links[i]};
+        struct linking linking = {i, record, NULL};
 
         if (old && values_same(kind, i, old, new))
             continue;
-        links_free(record->links[i]);
-        record->links[i] = NULL;
+        unlink_all(&record->table->indexes[i], &record->links[i]);
         shape_walk(kind->service, new, kind->indexes[i], link_value, &linking);
     }
 }
 
 void index_remove(struct record *record)
 {
-    for (unsigned i = 0; i < record->table->kind->index_count; i++) {
-        links_free(record->links[i]);
-        record->links[i] = NULL;
-    }
+    for (unsigned i = 0; i < record->table->kind->index_count; i++)
+        unlink_all(&record->table->indexes[i], &record->links[i]);
 }
 
 void index_free(struct map *index)

@@ -23,13 +23,21 @@ struct version {
     uint64_t data[];      /* the record's struct, then what hangs on it */
 };
 
+/* One value of one record in an index. key NULL: the record has none. */
+struct link {
+    struct link *previous, *next; /* among those with the same value */
+    struct link *sibling;         /* the same record's next in the same index, in the order of its path */
+    struct index_key *key;
+    struct record *record;
+};
+
 struct record {
     struct table *table;
     struct version *now; /* NULL: created by the running transaction */
     struct draft *draft; /* what the running transaction does with it; NULL: nothing */
     uint64_t created;    /* creation numbers rise over the whole store */
     struct str id;
-    struct link *links[]; /* an index's: those of the values that the record has; then the id's bytes */
+    struct link links[]; /* an index's first, of the values that the record has; then the id's bytes */
 };
 
 struct draft {
@@ -52,7 +60,7 @@ struct table {
     size_t hint;          /* where the last tx_next stopped in `order` */
     struct draft *drafts; /* of the running transaction */
     size_t removed;       /* records that it removes */
-    struct map *indexes;  /* kind->index_count of them: value → struct index_key */
+    struct map indexes[]; /* kind->index_count of them: value → struct index_key */
 };
 
 struct place {
@@ -64,13 +72,15 @@ struct world {
     struct store *store;
     struct world *previous, *next; /* in store->written or store->fresh */
     struct str key, account, region;
-    struct table **tables; /* by kind, made when first needed */
-    uint64_t number;       /* in the journal; 0: not written */
+    struct table **tables; /* made when first needed */
+    size_t table_count, table_capacity;
+    uint64_t number; /* in the journal; 0: not written */
     uint64_t last_change;
     unsigned kept; /* by how many */
     bool seeded;
     struct record **seeds; /* seeded records that no commit has taken along yet, in order of creation */
     size_t seed_count, seed_capacity;
+    uint8_t table_at[]; /* by kind: 1 + its table's place; 0: there is none. An account uses few of the kinds. */
 };
 
 struct world_list {

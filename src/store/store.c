@@ -42,9 +42,8 @@ static void list_add(struct world_list *list, struct world *world)
 
 static void world_free(struct world *world)
 {
-    for (size_t kind = 0; kind < world->store->kind_count; kind++)
-        if (world->tables[kind])
-            table_free(world->tables[kind]);
+    for (size_t i = 0; i < world->table_count; i++)
+        table_free(world->tables[i]);
     free(world->tables);
     free(world->seeds);
     free((char *)world->key.p);
@@ -100,14 +99,13 @@ static struct str world_key(struct store *store, struct str account, struct str 
 
 struct world *world_new(struct store *store, struct str account, struct str region)
 {
-    struct world *world = mem_alloc(sizeof *world);
+    struct world *world = mem_alloc(sizeof *world + store->kind_count);
     struct str key = world_key(store, account, region);
 
     world->store = store;
     world->key = (struct str){mem_copy(key.p, key.len), key.len};
     world->account = str_first(world->key, account.len);
     world->region = str_skip(world->key, account.len + 1);
-    world->tables = mem_alloc(store->kind_count * sizeof(struct table *));
     map_put(&store->worlds, world->key, world);
     list_add(&store->fresh, world);
     if (++store->fresh_count > FRESH_WORLDS)

@@ -10,7 +10,7 @@ enum { HOLES_KEPT = 64 };
 struct table *world_has_table(const struct world *world, uint16_t kind)
 {
     assert(kind < world->store->kind_count);
-    return world->tables[kind];
+    return world->table_at[kind] ? world->tables[world->table_at[kind] - 1] : NULL;
 }
 
 struct table *world_table(struct world *world, uint16_t kind)
@@ -19,10 +19,15 @@ struct table *world_table(struct world *world, uint16_t kind)
 
     if (table)
         return table;
-    table = mem_alloc(sizeof *table);
-    *table = (struct table){.world = world, .kind = &world->store->kinds[kind], .number = kind};
-    table->indexes = mem_alloc(table->kind->index_count * sizeof *table->indexes);
-    return world->tables[kind] = table;
+    table = mem_alloc(sizeof *table + world->store->kinds[kind].index_count * sizeof *table->indexes);
+    table->world = world;
+    table->kind = &world->store->kinds[kind];
+    table->number = kind;
+    mem_grow(world->tables, world->table_count, &world->table_capacity);
+    world->tables[world->table_count++] = table;
+    assert(world->table_count <= UINT8_MAX);
+    world->table_at[kind] = (uint8_t)world->table_count;
+    return table;
 }
 
 void table_free(struct table *table)
@@ -37,7 +42,6 @@ void table_free(struct table *table)
     }
     for (size_t i = 0; i < table->kind->index_count; i++)
         index_free(&table->indexes[i]);
-    free(table->indexes);
     free(table->order);
     map_free(&table->by_id);
     free(table);
@@ -100,7 +104,7 @@ static void order_remove(struct table *table, const struct record *record)
 
 struct record *record_new(struct table *table, struct str id, uint64_t created)
 {
-    size_t links = table->kind->index_count * sizeof(struct link *);
+    size_t links = table->kind->index_count * sizeof(struct link);
     struct record *record = mem_alloc(sizeof *record + links + id.len + 1);
     char *copy = (char *)record + sizeof *record + links;
 

@@ -340,7 +340,7 @@ static int remove_all_machines(struct native *native, struct err *err)
 
     stop_all(native);
     for (struct map_slot *at; (at = map_next(&native->machines, NULL)) && r == 0;)
-        r = native_remove(native, at->key, err);
+        r = native_remove(native, map_key(at), err);
     return r;
 }
 
