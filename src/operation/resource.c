@@ -1,5 +1,6 @@
 #include "operation/resource.h"
 
+#include "aws/arn.h"
 #include "base/buf.h"
 #include "ec2.h"
 #include "operation/call.h"
@@ -83,11 +84,22 @@ int resource_edit(struct tx *tx, const struct resource *resource, uint16_t kind,
     return 0;
 }
 
+struct str resource_arn(struct call *call, uint16_t kind, const void *record)
+{
+    const struct resource *resource = &ec2_resources[kind];
+    struct str id = *(const struct str *)((const char *)record + resource->id_offset);
+
+    return arn_make(call->arena, call->region, resource->service->id, call->region, call->account,
+                    call_printf(call, "%s/" STR_FMT, resource->name, STR_ARG(id)));
+}
+
 int resource_view(struct call *call, uint16_t kind, const void *record, void *view, struct err *err)
 {
     const struct resource *resource = &ec2_resources[kind];
 
     memcpy(view, record, resource->service->shapes[resource->record].size);
+    if (resource->arn != NO_MEMBER)
+        *(struct str *)((char *)view + resource->arn) = resource_arn(call, kind, record);
     return resource->derive ? resource->derive(call, record, view, err) : 0;
 }
 

@@ -55,6 +55,7 @@ struct resource {
     uint16_t hidden_of; /* a kind: an id that this one does not show, but that one has, is passed over; NO_KIND: none */
     bool ids_exclude_pages;
     uint16_t tags; /* offset of its tag list; NO_MEMBER: none */
+    uint16_t arn;  /* offset of its ARN, which is made when it is shown; NO_MEMBER: none */
     /* Describe: offsets in its request and answer; NO_MEMBER: it has none */
     uint16_t ids, request_filters, max_results, next_token, list, answer_next_token;
 };
@@ -79,6 +80,9 @@ int resource_select(struct call *call, uint16_t kind, const void *in, struct any
 
 /* A record as Describe shows it: a shallow copy of `record` into `view`, derived members filled. */
 int resource_view(struct call *call, uint16_t kind, const void *record, void *view, struct err *err);
+
+/* Its Amazon Resource Name: of the call's region and account, "<the row's name>/<id>". */
+struct str resource_arn(struct call *call, uint16_t kind, const void *record);
 
 /* Ids of records (of any kind that refers to this one) that use it: what "in use" and DependencyViolation rest on. */
 struct str resource_user(struct tx *tx, uint16_t kind, struct str id); /* the first; absent: unused */

@@ -127,7 +127,7 @@ def resource(model, k, filters, refers):
     fields = [f'.name = "{k.name}"', f'.prefix = "{k.id_prefix}"', f".service = &{s}_service", f".record = {record.index}",
               f".malformed = &{constant(s, k.malformed)}", f".not_found = &{constant(s, k.not_found)}",
               f'.not_found_text = "{k.not_found_text}"',
-              f".id_offset = {offset(model, record, k.id_member)}", f".tags = {offset(model, record, k.tags)}"]
+              f".id_offset = {offset(model, record, k.id_member)}", f".tags = {offset(model, record, k.tags)}", f".arn = {offset(model, record, k.arn)}"]
     if k.tagged_as:
         fields.append(f'.tagged_as = "{k.tagged_as}"')
     if k.derived:

@@ -15,6 +15,7 @@ class Kind:
         self.unfiltered = []        # documented names that answer nothing yet
         self.tags = None            # path of the tags
         self.tagged_as = None
+        self.arn = None             # the member that has its ARN, which is made when it is shown
         self.source = None          # a C function's name: records that are computed, not stored
         self.by_id = None           # a C function's name: one computed record, without a pass over all
         self.kept = None            # a C function's name: encodings of its views are kept while what it names is the same
@@ -90,6 +91,8 @@ class Rows:
             kind.not_found, kind.not_found_text = w[1], w[2]
         elif w[0] == "describe":
             kind.describe = {"operation": w[1], **dict(zip(w[2::2], w[3::2]))}
+        elif w[0] == "arn":
+            kind.arn = w[1]
         elif w[0] == "derived":
             kind.derived = w[1]
         elif w[0] == "kept-while":

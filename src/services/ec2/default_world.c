@@ -72,7 +72,6 @@ static void make_subnet(struct vpc_parts *seed, const struct zone *zone, unsigne
     subnet->cidr_block = arena_printf(seed->arena, "172.31.%u.0/20", number * 16);
     subnet->default_for_az = YES;
     subnet->map_public_ip_on_launch = YES;
-    subnet->subnet_arn = vpc_part_arn(seed, "subnet", id);
     subnet->private_dns_name_options_on_launch = arena_new(seed->arena, struct ec2_private_dns_name_options_on_launch);
     *subnet->private_dns_name_options_on_launch = (struct ec2_private_dns_name_options_on_launch){
         .hostname_type = S("ip-name"),

@@ -170,12 +170,10 @@ int ec2_create_security_group(struct call *call, const struct ec2_create_securit
     group->description = in->description;
     group->owner_id = call->account;
     group->vpc_id = vpc->vpc_id;
-    group->security_group_arn = arn_make(call->arena, call->region, "ec2", call->region, call->account,
-                                         call_printf(call, "security-group/" STR_FMT, STR_ARG(group->group_id)));
     group->tags = tags;
     allow_egress(call, group);
     out->group_id = group->group_id;
-    out->security_group_arn = group->security_group_arn;
+    out->security_group_arn = resource_arn(call, EC2_SECURITY_GROUP, group);
     out->tags = tags;
     return 0;
 }
@@ -263,7 +261,5 @@ struct ec2_security_group_rule *security_group_add_rule(struct call *call, const
 
     *record = *rule;
     record->security_group_rule_id = id;
-    record->security_group_rule_arn = arn_make(call->arena, call->region, "ec2", call->region, call->account,
-                                               call_printf(call, "security-group-rule/" STR_FMT, STR_ARG(id)));
     return record;
 }

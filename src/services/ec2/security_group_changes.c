@@ -59,8 +59,7 @@ static int plan_rule(struct call *call, const struct ec2_security_group *group,
                                              .group_owner_id = old->group_owner_id,
                                              .is_egress = old->is_egress,
                                              .description = in->description,
-                                             .tags = old->tags,
-                                             .security_group_rule_arn = old->security_group_rule_arn};
+                                             .tags = old->tags};
     ports = (struct permission_ports){in->ip_protocol, in->from_port, in->to_port};
     r = permission_ports(call, &ports, rule, err);
     if (r == 0)

@@ -130,7 +130,8 @@ static int authorize(struct call *call, const struct ec2_security_group *group, 
         r = check_new(call, &old, rules, egress, err);
     for (size_t i = 0; i < rules->count && r == 0; i++) {
         rules->items[i].tags = tags;
-        rules->items[i] = *security_group_add_rule(call, &rules->items[i]);
+        r = resource_view(call, EC2_SECURITY_GROUP_RULE, security_group_add_rule(call, &rules->items[i]),
+                          &rules->items[i], err);
     }
     return r;
 }

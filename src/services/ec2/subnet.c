@@ -103,7 +103,6 @@ static void fill(struct call *call, struct vpc_parts *parts, struct str cidr, co
     subnet->cidr_block = cidr;
     subnet->default_for_az = NO;
     subnet->map_public_ip_on_launch = NO;
-    subnet->subnet_arn = vpc_part_arn(parts, "subnet", subnet->subnet_id);
     subnet->private_dns_name_options_on_launch = arena_new(call->arena, struct ec2_private_dns_name_options_on_launch);
     *subnet->private_dns_name_options_on_launch = (struct ec2_private_dns_name_options_on_launch){
         .hostname_type = S("ip-name"),

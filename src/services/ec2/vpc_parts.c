@@ -1,7 +1,5 @@
 #include "services/ec2/vpc_parts.h"
 
-#include "aws/arn.h"
-
 #include <openssl/sha.h>
 
 /* "vpc-" and 17 digits: of the hash of account, region and what it is for, or random. */
@@ -18,12 +16,6 @@ struct str vpc_part_id(struct vpc_parts *parts, const char *prefix, const char *
     for (size_t i = 0; i < sizeof hash; i++)
         snprintf(digits + 2 * i, 3, "%02x", hash[i]);
     return arena_printf(parts->arena, "%s0%.16s", prefix, digits);
-}
-
-struct str vpc_part_arn(struct vpc_parts *parts, const char *kind, struct str id)
-{
-    return arn_make(parts->arena, parts->region, "ec2", parts->region, parts->account,
-                    arena_printf(parts->arena, "%s/" STR_FMT, kind, STR_ARG(id)));
 }
 
 #define ONE(parts, list) (list).items = arena_alloc((parts)->arena, sizeof *(list).items), (list).count = 1
@@ -90,7 +82,6 @@ void vpc_make_rule(struct vpc_parts *parts, struct str group_id, bool egress)
     rule->is_egress = BOOL(egress);
     rule->ip_protocol = S("-1");
     rule->from_port = rule->to_port = INT(-1);
-    rule->security_group_rule_arn = vpc_part_arn(parts, "security-group-rule", id);
     if (egress) {
         rule->cidr_ipv4 = S("0.0.0.0/0");
         return;
@@ -108,7 +99,6 @@ static void make_group(struct vpc_parts *parts)
     group->vpc_id = parts->vpc;
     group->group_name = S("default");
     group->description = S("default VPC security group");
-    group->security_group_arn = vpc_part_arn(parts, "security-group", parts->group);
     vpc_make_rule(parts, parts->group, false);
     vpc_make_rule(parts, parts->group, true);
 }

@@ -17,7 +17,6 @@ struct vpc_parts {
 };
 
 struct str vpc_part_id(struct vpc_parts *parts, const char *prefix, const char *purpose);
-struct str vpc_part_arn(struct vpc_parts *parts, const char *kind, struct str id);
 /* The ACL has room for `subnets` associations; a subnet joins it with vpc_join_acl. */
 struct ec2_network_acl *vpc_make_parts(struct vpc_parts *parts, size_t subnets);
 void vpc_join_acl(struct vpc_parts *parts, struct ec2_network_acl *acl, struct str subnet_id, const char *purpose);
