@@ -48,6 +48,12 @@ example: build .venv/ready
 	rm -rf build/example
 	.venv/bin/python tools/try-example . build/example
 
+# Promises broken one at a time, tests/mutations. MUTATE: words of those that are tried. Takes a while: by hand.
+MUTATE =
+mutate: build .venv/ready
+	tools/setup test
+	tools/mutate $(MUTATE)
+
 includes:
 	tools/check-includes
 
@@ -79,4 +85,4 @@ build-fuzz/build.ninja:
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	touch $@
 
-.PHONY: run test bench build fmt fmt-check tidy asan fuzz example includes docs clean
+.PHONY: run test bench build fmt fmt-check tidy asan fuzz example includes mutate docs clean

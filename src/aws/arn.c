@@ -4,7 +4,9 @@ struct str arn_partition(struct str region)
 {
     static const struct {
         const char *prefix, *partition;
-    } others[] = {{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}};
+    } others[] = {{"cn-", "aws-cn"},         {"us-gov-", "aws-us-gov"}, {"us-iso-", "aws-iso"},
+                  {"us-isob-", "aws-iso-b"}, {"us-isof-", "aws-iso-f"}, {"eu-isoe-", "aws-iso-e"},
+                  {"eusc-", "aws-eusc"}};
 
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (str_starts(region, str_of(others[i].prefix)))

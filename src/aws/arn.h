@@ -3,7 +3,7 @@
 
 #include "base/arena.h"
 
-/* The partition that a region is of: aws, aws-cn (China), aws-us-gov (GovCloud). */
+/* The partition that a region is of: aws, aws-cn (China), aws-us-gov (GovCloud) and others, by how its name begins. */
 struct str arn_partition(struct str region);
 
 /*

@@ -119,6 +119,21 @@ static void a_reset_behind_a_half_close_is_noticed(void **state)
     turn_until(f, connections() == 0);
 }
 
+/* Where it is made of what a client sent, a line of its own would be a header, or an answer, of the client's. */
+static void what_would_end_a_header_does_not_pass(void **state)
+{
+    static const char value[] = "a\r\nSet-Cookie: b\tc\x01 a long one\r\n\r\nHTTP/1.1 200 OK";
+    struct http_header header = {S("X-Said"), {value, sizeof value - 1}};
+    int fd = park();
+    struct str heard;
+
+    http_answer_begin(f->parked, 200, S("text/plain"), &header, 1);
+    heard = hear_until(f, fd, S("\r\n\r\n"));
+    assert_true(str_contains(heard, S("X-Said: a  Set-Cookie: b\tc  a long one    HTTP/1.1 200 OK\r\n")));
+    http_answer_end(f->parked);
+    close(fd);
+}
+
 /* Nothing is sent to it: its kernel is asked, and has forgotten it (after a second, as it wishes here). */
 static void a_client_that_has_closed_both_halves_is_missed_in_the_end(void **state)
 {
@@ -498,6 +513,7 @@ int main(void)
         T(a_client_that_has_closed_both_halves_is_missed_in_the_end),
         T(a_client_that_has_closed_both_halves_is_missed_at_the_next_piece),
         T(requests_behind_a_parked_one_wait_and_leaving_is_still_noticed),
+        T(what_would_end_a_header_does_not_pass),
         T(many_pipelined_requests_are_all_answered),
         T(what_is_pipelined_behind_a_parked_request_is_bounded),
         T(a_slow_reader_of_a_long_answer_holds_little_memory),

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -123,6 +124,47 @@ static void the_last_bytes_are_those_at_the_end(void **state)
     assert_true(str_ends(buf_str(&out), S("line 0000099999\n")));
 }
 
+/* A console in which each eight bytes say where they stand. */
+enum { PIECE = 48 * 1024, PIECES = 1000 };
+
+static void *write_much(void *arg)
+{
+    const struct ring *ring = arg;
+    uint64_t words[PIECE / 8];
+    struct err err = ERR_INIT;
+
+    for (uint64_t at = 0; at < (uint64_t)PIECES * PIECE; at += PIECE) {
+        for (size_t i = 0; i < PIECE / 8; i++)
+            words[i] = at + i * 8;
+        if (console_append(ring->path, (struct str){(const char *)words, PIECE}, &err) < 0)
+            return arg;
+    }
+    return NULL;
+}
+
+static void assert_is_what_was_written(const struct console_piece *piece, struct str bytes)
+{
+    for (uint64_t at = (piece->from + 7) / 8 * 8; at + 8 <= piece->to; at += 8)
+        assert_memory_equal(bytes.p + (at - piece->from), &at, 8);
+}
+
+/* The whole ring is read, again and again, while another thread writes over it. */
+static void what_is_overwritten_while_it_is_read_is_not_shown(void **state)
+{
+    AUTO_BUF out = BUF_INIT;
+    struct console_piece piece = {0};
+    pthread_t writer;
+    void *failed;
+
+    assert_int_equal(pthread_create(&writer, NULL, write_much, *state), 0);
+    while (piece.total < (uint64_t)PIECES * PIECE) {
+        piece = read_from(*state, 0, MONITOR_RING, &out);
+        assert_is_what_was_written(&piece, buf_str(&out));
+    }
+    pthread_join(writer, &failed);
+    assert_null(failed);
+}
+
 static void a_ring_can_be_read_after_it_was_removed(void **state)
 {
     struct ring *ring = *state;
@@ -143,6 +185,7 @@ int main(void)
         WITH_RING(a_reader_goes_on_where_it_was),
         WITH_RING(a_reader_that_was_overtaken_is_told_where_it_is),
         WITH_RING(the_last_bytes_are_those_at_the_end),
+        WITH_RING(what_is_overwritten_while_it_is_read_is_not_shown),
         WITH_RING(a_ring_can_be_read_after_it_was_removed),
     };
 

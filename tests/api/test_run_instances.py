@@ -175,7 +175,7 @@ def test_tags_go_to_the_kinds_that_they_name(ec2, launch):
     ("InvalidParameterValue", {"PrivateIpAddress": "10.0.0.1"}), ("InvalidParameterCombination", {"MinCount": 2, "MaxCount": 2, "PrivateIpAddress": "172.31.0.9"}),
     ("InvalidNetworkInterfaceID.NotFound", {"NetworkInterfaces": [{"DeviceIndex": 0, "NetworkInterfaceId": "eni-" + NOBODY}]}),
     ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": 0, "SecondaryPrivateIpAddressCount": -1}]}),
-    ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": -7}]}), ("InvalidParameterValue", {"MinCount": -2**31}),
+    ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": 0}, {"DeviceIndex": -7}]}), ("InvalidParameterValue", {"MinCount": -2**31}),
     ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": 0, "NetworkCardIndex": -1}]}), ("InvalidParameterValue", {"MaxCount": 0}),
     ("InvalidBlockDeviceMapping", {"BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": -2**31}}]}),
     ("InvalidParameterValue", {"CpuOptions": {"CoreCount": -1, "ThreadsPerCore": 1}}), ("InvalidParameterValue", {"Placement": {"PartitionNumber": -1}}),
