@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "cli/backend.h"
+#include "cli/memory.h"
 #include "cli/run_folder.h"
 #include "cli/settings.h"
 #include "operation/park.h"
@@ -28,7 +29,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -73,6 +73,7 @@ struct server {
     struct http_server *http;
     struct http_listener *listener;
     uv_signal_t signals[ARRAY_LEN(endings)];
+    struct memory memory;
     uv_timer_t hold; /* keeps the loop going until the end is over: the handles that do the work do not */
 };
 
@@ -327,6 +328,7 @@ static void on_workloads_closed(void *arg)
     for (size_t i = 0; i < ARRAY_LEN(server->signals); i++)
         uv_close((uv_handle_t *)&server->signals[i], NULL);
     uv_close((uv_handle_t *)&server->hold, NULL);
+    memory_close(&server->memory);
     run_folder_close(&server->run_folder);
 }
 
@@ -406,6 +408,7 @@ static bool is_left_ignored(int number)
 static void catch_signals(struct server *server)
 {
     uv_timer_init(server->engine.loop, &server->hold);
+    memory_open(&server->memory, server->engine.loop);
     for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
         uv_signal_init(server->engine.loop, &server->signals[i]);
         server->signals[i].data = server;
@@ -481,13 +484,6 @@ static void run(struct server *server)
     uv_loop_close(server->engine.loop);
 }
 
-/* Big blocks from the heap, and kept: a mapping an answer costs more than making the answer. */
-static void set_allocator(void)
-{
-    mallopt(M_MMAP_THRESHOLD, 64 << 20);
-    mallopt(M_TRIM_THRESHOLD, 32 << 20);
-}
-
 /* Without a data folder, or with machines that went, nothing outside of it is to be found again. */
 static void let_go(struct server *server)
 {
@@ -525,7 +521,7 @@ int serve_main(int argc, char **argv)
     server.own.started_us = time_monotonic_us();
     signal(SIGPIPE, SIG_IGN);
     ignore_signals();
-    set_allocator();
+    memory_set();
     if (wants_help(argc, argv)) {
         print_help();
         return 0;

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from haar import Server, free_port, new_account
+from haar import Server, authorization, free_port, new_account
 
 TOKEN = "a-token-for-tests"
 
@@ -269,3 +269,38 @@ def test_help_names_every_setting(binary):
     for name in ("--listen", "HAAR_LISTEN", "--allow-host", "HAAR_TOKEN", "HAAR_LAMBDA_K8S_ANNOTATIONS"):
         assert name in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def resident_kib(server):
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+def send_all_but_the_end(server, size):
+    """A connection whose body is held but for its last byte."""
+    client = socket.create_connection(("127.0.0.1", server.port), 60)
+    body = b"Action=DescribeVpcs&Version=2016-11-15&x=" + b"a" * (size - 42)
+    client.sendall(f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+                   f"Authorization: {authorization()}\r\nContent-Length: {size}\r\n\r\n".encode() + body)
+    return client
+
+
+def wait_until(holds, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_memory_of_many_large_bodies_goes_back(binary, own_server):
+    if b"__asan_init" in pathlib.Path(binary).read_bytes():
+        pytest.skip("memory that goes back: the sanitizers' allocator keeps it")
+    before, size, count = resident_kib(own_server), 5 << 20, 40
+    many = [send_all_but_the_end(own_server, size) for _ in range(count)]
+    wait_until(lambda: resident_kib(own_server) > before + count * size // 1024)
+    with send_all_but_the_end(own_server, 1 << 20):  # what lies above them stays
+        for client in many:
+            with client:
+                client.sendall(b"a")
+                assert client.recv(12) == b"HTTP/1.1 400"
+        wait_until(lambda: resident_kib(own_server) < before + 16 * 1024)
