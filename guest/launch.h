@@ -42,6 +42,8 @@ int confine(bool own_ids); /* own_ids: in a user namespace of its own */
 
 /* Serves one exec over `stream` and does not return. In a child of the monitor's. */
 _Noreturn void session_run(struct monitor *m, int stream);
+/* Says on the stream, without waiting, why it is not served: a line of under 200 bytes. */
+void session_refuse(int stream, const char *why);
 
 /*
  * clone3, and the child is born in the machine's cgroup of version 2, if it has one: to move there later waits for a

@@ -8,6 +8,7 @@
  */
 #include "guest/kernel.h"
 #include "guest/launch.h"
+#include "workload/exec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLIENTS = 8, SESSIONS = 64, KILL_SLACK_MS = 500 };
+enum { CLIENTS = 8, KILL_SLACK_MS = 500 };
 
 static struct monitor machine;
 static int clients[CLIENTS]; /* -1: free; [0] is at first the server that started us */
@@ -181,13 +182,20 @@ static void stop(int grace_ms)
 
 static void start_session(int stream)
 {
+    char why[80];
     sigset_t none;
-    pid_t pid = sessions < SESSIONS ? fork() : -1;
+    pid_t pid = sessions < EXEC_SESSIONS_MAX ? fork() : -1;
 
     if (pid > 0)
         sessions++;
+    if (pid < 0 && sessions < EXEC_SESSIONS_MAX)
+        snprintf(why, sizeof why, "fork: %s", strerror(errno));
+    else
+        snprintf(why, sizeof why, "%d commands run in it already, as many as may at once", EXEC_SESSIONS_MAX);
+    if (pid < 0)
+        session_refuse(stream, why);
     if (pid != 0)
-        return; /* refused: the stream's end says so */
+        return;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGCHLD, SIG_DFL);

@@ -90,6 +90,15 @@ static _Noreturn void session_fail(const char *what)
     _exit(1);
 }
 
+void session_refuse(int client, const char *why)
+{
+    uint32_t n = (uint32_t)strlen(why);
+    char frame[EXEC_HEAD + 200] = {EXEC_ERROR, (char)n, (char)(n >> 8)};
+
+    memcpy(frame + EXEC_HEAD, why, n);
+    send(client, frame, EXEC_HEAD + n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 static uint32_t little(const char *p, int bytes)
 {
     uint32_t n = 0;
@@ -158,6 +167,7 @@ static _Noreturn void entering_main(const struct monitor *m, const int *ends)
     struct clone_args args = {.flags = CLONE_PARENT, .exit_signal = 0};
     int spaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP |
                  (m->config.id_base ? CLONE_NEWUSER : 0);
+    pid_t pid;
 
     prctl(PR_SET_DUMPABLE, 0);
     if (cgroups_join(&m->config) < 0)
@@ -166,9 +176,12 @@ static _Noreturn void entering_main(const struct monitor *m, const int *ends)
         launch_fail("enter the machine");
         goto failed;
     }
-    if (syscall(SYS_clone3, &args, sizeof args) == 0)
+    pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (pid == 0)
         command_main(m->config.id_base, ends[0], ends[1], ends[2]);
-    _exit(0);
+    if (pid > 0)
+        _exit(0);
+    launch_fail("start a process in the machine"); /* it has as many as it may */
 failed:
     dprintf(ends[2], "haar: %s: %s\n", launch_failure.text, strerror(launch_failure.number));
     _exit(126);
@@ -424,6 +437,8 @@ _Noreturn void session_run(struct monitor *m, int client)
 
     keep_descriptors(m, client);
     prctl(PR_SET_NAME, "haar-exec");
+    if (frame_write(EXEC_TAKEN, "", 0) < 0)
+        _exit(1); /* who asked has waited long enough */
     read_command();
     sigaction(SIGCHLD, &action, NULL);
     signal(SIGPIPE, SIG_IGN);

@@ -10,10 +10,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/time.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/pidfd.h>
@@ -21,7 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { STATE_LIMIT_S = 5 }; /* until a monitor counts as one that does not answer; hosts under load are slow */
+enum { STATE_LIMIT_MS = 5000 }; /* until monitors count as such that do not answer; hosts under load are slow */
 
 static struct machine *find_or_add(struct native *native, const char *id)
 {
@@ -36,18 +38,17 @@ static struct machine *find_or_add(struct native *native, const char *id)
     return machine;
 }
 
+/* Does not wait: one that stands still, with as many connections as it lets wait, is one that cannot be reached. */
 static int connect_monitor(const char *run)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval limit = {.tv_sec = STATE_LIMIT_S};
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (snprintf(address.sun_path, sizeof address.sun_path, "%s/sock", run) >= (int)sizeof address.sun_path ||
         connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         fd_close(&fd);
         return -1;
     }
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     return fd;
 }
 
@@ -72,12 +73,15 @@ static void end_mute(const char *id, int control)
         pidfd_send_signal(monitor, SIGKILL, NULL, 0);
 }
 
-static bool hear_state(struct machine *machine)
+static bool hear_state(struct machine *machine, int64_t until_us)
 {
+    struct pollfd word = {machine->control, POLLIN, 0};
+    int64_t left = (until_us - time_monotonic_us()) / 1000;
     struct monitor_message message;
 
-    if (recv(machine->control, &message, sizeof message, 0) != sizeof message || message.kind != MONITOR_STATE ||
-        message.version != MONITOR_VERSION)
+    if (poll(&word, 1, left > 0 ? (int)left : 0) <= 0 ||
+        recv(machine->control, &message, sizeof message, MSG_DONTWAIT) != sizeof message ||
+        message.kind != MONITOR_STATE || message.version != MONITOR_VERSION)
         return false;
     machine->ready = message.flags & MONITOR_IS_READY;
     machine->booted = message.flags & MONITOR_IS_BOOTED;
@@ -164,27 +168,38 @@ static void adopt_one(struct native *native, const char *id)
 {
     struct machine *machine = find_or_add(native, id);
     char run[MONITOR_PATH];
-    bool known;
 
     if (!machine)
         return;
     machine_run_path(native, str_of(id), run);
-    known = read_record(run, &machine->record);
-    if (!known) { /* another version's, or none: its links go with it, its cgroups have known names */
+    machine->ended_unseen = true;              /* until it has said that it runs */
+    if (!read_record(run, &machine->record)) { /* another version's: its links go with it, its cgroups are known */
         machine->record = (struct machine_record){0};
         cgroups_name(&native->cgroups, str_of(id), &machine->record.config, &ERR_INIT);
     }
     machine->control = connect_monitor(run);
-    if (machine->control >= 0 && (!known || !hear_state(machine))) {
-        end_mute(id, machine->control);
-        fd_close(&machine->control);
-    }
     adopt_links(native, machine);
-    machine->ended_unseen = machine->control < 0;
-    if (machine->ended_unseen)
-        return;
-    machine->monitor = monitor_of(machine->control);
-    machine->state = MACHINE_RUNNING;
+}
+
+/* Of each that is connected: all have the same time to answer, so that those who do not hold nobody else up. */
+static void hear_all(struct native *native)
+{
+    int64_t until_us = time_monotonic_us() + STATE_LIMIT_MS * 1000ll;
+
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        struct machine *machine = at->value;
+
+        if (machine->control < 0)
+            continue;
+        if (!machine->record.magic[0] || !hear_state(machine, until_us)) {
+            end_mute(machine->id, machine->control);
+            fd_close(&machine->control);
+            continue;
+        }
+        machine->monitor = monitor_of(machine->control);
+        machine->state = MACHINE_RUNNING;
+        machine->ended_unseen = false;
+    }
 }
 
 /* Names in `folder` that a machine may have. */
@@ -249,6 +264,7 @@ int adopt_all(struct native *native, struct err *err)
     snprintf(folder, sizeof folder, "%s/m", native->state_dir);
     if (r == 0)
         r = each_name(native, folder, adopt_one, err);
+    hear_all(native);
     cgroups_each_running(&native->cgroups, note_running, native);
     clean_ended(native);
     return r;

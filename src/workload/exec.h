@@ -1,7 +1,7 @@
 /*
  * The frames of one exec, on a stream socket between whoever runs `haar exec` and the process that stands in for it
  * beside the machine. Each is a byte of kind, four bytes of length (little endian), and that many bytes. The first
- * one is EXEC_COMMAND, written by the driver.
+ * two are between the driver and that process: EXEC_TAKEN, or EXEC_ERROR in its place, and then EXEC_COMMAND.
  */
 #pragma once
 
@@ -12,6 +12,7 @@ enum exec_frame {
     EXEC_WINDOW = 'w', /* 2 bytes rows, 2 columns, little endian */
     EXEC_SIGNAL = 'k', /* 1 byte: Linux signal number */
 
+    EXEC_TAKEN = 't',  /* empty: the monitor has made the process that serves it */
     EXEC_STDOUT = 'o', /* with a terminal, all output */
     EXEC_STDERR = 'r',
     EXEC_STATUS = 'x', /* 1 byte, the last frame: the exit status; 128 + signal; 127 not found; 126 not executable */
@@ -23,4 +24,5 @@ enum {
     EXEC_DATA_MAX = 16 * 1024,     /* in a frame of data */
     EXEC_COMMAND_MAX = 128 * 1024, /* in EXEC_COMMAND */
     EXEC_WORDS_MAX = 1024,
+    EXEC_SESSIONS_MAX = 64, /* at once in one machine */
 };

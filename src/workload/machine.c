@@ -339,9 +339,11 @@ int machine_say(const struct machine *machine, uint32_t kind, int number, int fd
         rights->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(rights), &fd, sizeof fd);
     }
-    if (sendmsg(machine->control, &head, MSG_NOSIGNAL) < 0)
-        return err_os(err, errno, "tell the monitor of %s", machine->id);
-    return 0;
+    if (sendmsg(machine->control, &head, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof message)
+        return 0;
+    if (errno == EAGAIN)
+        return err_plain(err, "the monitor of %s takes no messages", machine->id);
+    return err_os(err, errno, "tell the monitor of %s", machine->id);
 }
 
 /* It may have changed between our look at it and its attachment. */

@@ -54,6 +54,7 @@ struct machine {
     bool was_ready; /* since it was last started; stays when it has ended */
     bool leaving;   /* it is being taken apart: its record changes no more */
     bool asked;     /* to end: its EXITED is not told */
+    bool hurried;   /* … at once */
     bool exited;
     atomic_bool given_up; /* its start: nobody waits for it any more */
     bool ended_unseen;    /* while it is adopted: only to be cleaned up after */
@@ -115,6 +116,7 @@ void machine_console_path(const struct native *native, struct str id, char path[
  * caller's to wait for, *ret_control to close, also on failure. */
 int machine_spawn_monitor(const struct native *native, const struct monitor_config *config, int disk, int *ret_control,
                           pid_t *ret_pid, struct err *err);
+/* Does not wait: a monitor that stands still, and has not read what it was told before, is told nothing. */
 int machine_say(const struct machine *machine, uint32_t kind, int number, int fd, struct err *err);
 
 int machine_keep_record(const struct machine_record *record, struct err *err);

@@ -17,8 +17,9 @@
 
 enum {
     READY_LIMIT_MS = 20000,
-    STOP_SLACK_MS = 5000, /* beyond its grace, until its monitor itself is killed */
-    HASTY_SLACK_MS = 1000 /* … of a start that was given up, and when the server ends */
+    STOP_SLACK_MS = 5000,  /* beyond its grace, until its monitor itself is killed */
+    HASTY_SLACK_MS = 1000, /* … of a start that was given up, and when the server ends */
+    SAY_AGAIN_MS = 50,     /* to a monitor that has not read what it was told before */
 };
 
 static struct machine *find(const struct native *native, struct str id)
@@ -88,7 +89,8 @@ static int start(struct native *native, struct machine *machine, struct err *err
     machine->state = MACHINE_STARTING;
     machine->failure = ERR_INIT;
     machine->given_up = machine->leaving = false;
-    machine->ready = machine->was_ready = machine->booted = machine->asked = machine->exited = false;
+    machine->ready = machine->was_ready = machine->booted = machine->exited = false;
+    machine->asked = machine->hurried = false;
     pthread_mutex_unlock(&native->lock);
     native->sink.event(native->sink.cookie,
                        &(struct workload_event){.kind = WORKLOAD_STARTING, .id = str_of(machine->id)});
@@ -169,6 +171,25 @@ static bool await_stopped(struct native *native, struct machine *machine, int64_
     return machine->state == MACHINE_STOPPED;
 }
 
+/* Says it until it has been heard. Whoever hurries meanwhile takes the rest of the grace away. */
+static bool ask_to_stop(struct native *native, struct machine *machine, unsigned grace_ms, int64_t slack_ms)
+{
+    int64_t until = time_monotonic_us() + (grace_ms + slack_ms) * 1000, again;
+    bool said = false, waits = true;
+
+    while (machine->state != MACHINE_STOPPED && waits) {
+        if (machine->hurried && grace_ms) {
+            grace_ms = 0;
+            until = time_monotonic_us() + slack_ms * 1000;
+            said = false;
+        }
+        said = said || machine_say(machine, MONITOR_STOP, (int)grace_ms, -1, &ERR_INIT) == 0;
+        again = time_monotonic_us() + SAY_AGAIN_MS * 1000;
+        waits = time_monotonic_us() < until && wait_until(native, said || again > until ? until : again);
+    }
+    return machine->state == MACHINE_STOPPED;
+}
+
 static int stop_machine(struct native *native, struct machine *machine, unsigned grace_ms, struct err *err)
 {
     int64_t slack_ms = machine->given_up || native->closing ? HASTY_SLACK_MS : STOP_SLACK_MS;
@@ -180,9 +201,10 @@ static int stop_machine(struct native *native, struct machine *machine, unsigned
         return 0;
     }
     machine->asked = true;
-    machine_say(machine, MONITOR_STOP, (int)(grace_ms > INT32_MAX ? INT32_MAX : grace_ms), -1, &ERR_INIT);
-    stopped = await_stopped(native, machine, grace_ms + slack_ms);
-    if (!stopped && machine->monitor >= 0) { /* a monitor that does not answer: its init dies with it */
+    stopped = ask_to_stop(native, machine, grace_ms > INT32_MAX ? INT32_MAX : grace_ms, slack_ms);
+    if (!stopped && machine->monitor >= 0) { /* its init dies with it, and what is in its cgroups */
+        log_warning("%s: its monitor has not ended it within %lld ms, and is killed", machine->id,
+                    (long long)(grace_ms + slack_ms));
         pidfd_send_signal(machine->monitor, SIGKILL, NULL, 0);
         stopped = await_stopped(native, machine, STOP_SLACK_MS);
     }
@@ -215,11 +237,10 @@ static void native_hurry(void *cookie, struct str id)
     pthread_mutex_lock(&native->lock);
     machine = find(native, id);
     if (machine && machine->state == MACHINE_RUNNING && machine->asked)
-        machine_say(machine, MONITOR_STOP, 0, -1, &ERR_INIT);
-    if (machine && machine->state == MACHINE_STARTING) {
+        machine->hurried = true; /* who waits for its end says it */
+    if (machine && machine->state == MACHINE_STARTING)
         machine->given_up = true;
-        pthread_cond_broadcast(&native->changed);
-    }
+    pthread_cond_broadcast(&native->changed);
     pthread_mutex_unlock(&native->lock);
 }
 

@@ -1,4 +1,9 @@
-/* A command inside a machine: its monitor gets one end of a stream, the caller the other. */
+/*
+ * A command inside a machine: its monitor gets one end of a stream, the caller the other. Nobody counts on a monitor
+ * that has not said that it serves the stream: one that stands still is an error after some seconds. Who waits is a
+ * worker, without a lock; and a monitor's queue takes ten messages (net.unix.max_dgram_qlen), so not all workers wait
+ * for the same one: whoever comes then hears it at once.
+ */
 #include "workload/exec.h"
 #include "base/buf.h"
 #include "base/fd.h"
@@ -6,6 +11,9 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+
+enum { TAKEN_LIMIT_S = 5 }; /* hosts under load are slow */
 
 static void put_command(struct buf *frame, const struct workload_exec *exec)
 {
@@ -49,11 +57,54 @@ static int send_command(int fd, const struct workload_exec *exec, struct err *er
     return r < 0 ? err_os(err, -r, "send the command") : 0;
 }
 
+/* No send or receive on it waits longer. */
+static void limit_waits(int fd)
+{
+    struct timeval limit = {.tv_sec = TAKEN_LIMIT_S};
+
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
+/* The first frame. */
+static int await_taken(int fd, struct str id, struct err *err)
+{
+    unsigned char head[EXEC_HEAD];
+    char why[200];
+    size_t size;
+    ssize_t n = recv(fd, head, sizeof head, MSG_WAITALL);
+
+    if (n < 0 && errno == EAGAIN)
+        return err_plain(err, "the monitor of " STR_FMT " has not answered within %d s", STR_ARG(id), TAKEN_LIMIT_S);
+    if (n != sizeof head)
+        return err_plain(err, STR_FMT " has ended", STR_ARG(id));
+    size = head[1] | (size_t)head[2] << 8;
+    if (head[0] == EXEC_TAKEN && size == 0)
+        return 0;
+    if (head[0] != EXEC_ERROR || size > sizeof why || recv(fd, why, size, MSG_WAITALL) != (ssize_t)size)
+        return err_plain(err, "the monitor of " STR_FMT " has answered what is no frame", STR_ARG(id));
+    return err_plain(err, STR_FMT ": %.*s", STR_ARG(id), (int)size, why);
+}
+
+/* Does not wait. */
+static int ask_monitor(struct native *native, struct str id, int theirs, struct err *err)
+{
+    struct machine *machine;
+    int r;
+
+    pthread_mutex_lock(&native->lock);
+    machine = map_get(&native->machines, id);
+    if (machine && machine->state == MACHINE_RUNNING && machine->control >= 0)
+        r = machine_say(machine, MONITOR_EXEC, 0, theirs, err);
+    else
+        r = err_plain(err, STR_FMT " does not run", STR_ARG(id));
+    pthread_mutex_unlock(&native->lock);
+    return r;
+}
+
 int native_exec(void *cookie, struct str id, const struct workload_exec *exec, struct workload_process *ret,
                 struct err *err)
 {
-    struct native *native = cookie;
-    struct machine *machine;
     AUTO_FD ours = -1;
     AUTO_FD theirs = -1;
     int pair[2], r = check_command(exec, err);
@@ -64,13 +115,11 @@ int native_exec(void *cookie, struct str id, const struct workload_exec *exec, s
         return err_os(err, errno, "make a socket");
     ours = pair[0];
     theirs = pair[1];
-    pthread_mutex_lock(&native->lock);
-    machine = map_get(&native->machines, id);
-    if (machine && machine->state == MACHINE_RUNNING && machine->control >= 0)
-        r = machine_say(machine, MONITOR_EXEC, 0, theirs, err);
-    else
-        r = err_plain(err, STR_FMT " does not run", STR_ARG(id));
-    pthread_mutex_unlock(&native->lock);
+    limit_waits(ours);
+    r = ask_monitor(cookie, id, theirs, err);
+    fd_close(&theirs); /* the monitor's alone: should it end, so does the stream */
+    if (r == 0)
+        r = await_taken(ours, id, err);
     if (r == 0)
         r = send_command(ours, exec, err);
     if (r < 0)

@@ -68,12 +68,15 @@ static void leave(struct native *native, pid_t pid)
     native->leaving = leaving;
 }
 
-static void reap(struct native *native, int options)
+/* last: those that stand still too. They have nothing left to do. */
+static void reap(struct native *native, bool last)
 {
     for (struct leaving **at = &native->leaving; *at;) {
         struct leaving *leaving = *at;
 
-        if (waitpid(leaving->pid, NULL, options) == 0) {
+        if (last)
+            kill(leaving->pid, SIGKILL); /* ours to wait for: nobody else can have its number */
+        if (waitpid(leaving->pid, NULL, last ? 0 : WNOHANG) == 0) {
             at = &leaving->next;
             continue;
         }
@@ -101,7 +104,7 @@ static void ended(struct native *native, struct machine *machine)
     fd_close(&machine->monitor);
     machine->monitor_pid = 0;
     machine->state = MACHINE_STOPPED;
-    machine->ready = machine->booted = machine->exited = machine->asked = false;
+    machine->ready = machine->booted = machine->exited = machine->asked = machine->hurried = false;
     if (told) /* before anyone can start it anew, so that events keep their order */
         tell(native, machine, WORKLOAD_EXITED);
     pthread_cond_broadcast(&native->changed);
@@ -138,7 +141,7 @@ static void *watch_main(void *arg)
             else
                 ends = true;
         }
-        reap(native, ends ? 0 : WNOHANG);
+        reap(native, ends);
         if (ends)
             return NULL;
     }
