@@ -1,8 +1,8 @@
 /*
  * What a machine's processes may do. In a user namespace of its own root may have every capability without
  * being anyone on the host; still it keeps only a container's usual ones, those for its own network, and
- * SYS_BOOT, so that the kernel's surface stays as small as a container's. The system call filter was compiled at
- * build time (seccomp_build.c): loading it as bytes takes a thirtieth of building it.
+ * SYS_BOOT, so that the kernel's surface stays as small as a container's. The system call filters were compiled at
+ * build time (seccomp_build.c): loading them as bytes takes a thirtieth of building them.
  */
 #include "guest/kernel.h"
 #include "guest/launch.h"
@@ -53,11 +53,11 @@ static int drop_capabilities(bool own_ids)
 }
 
 /* Before capabilities are dropped: without no_new_privs, which would break sudo, a filter needs SYS_ADMIN. */
-static int load_filter(void)
+static int load_filter(const unsigned char *bytes, size_t size)
 {
     struct sock_fprog program = {
-        .len = sizeof guest_seccomp / sizeof(struct sock_filter),
-        .filter = (struct sock_filter *)(uintptr_t)guest_seccomp,
+        .len = (unsigned short)(size / sizeof(struct sock_filter)),
+        .filter = (struct sock_filter *)(uintptr_t)bytes,
     };
 
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
@@ -65,7 +65,11 @@ static int load_filter(void)
     return 0;
 }
 
-int confine(bool own_ids)
+int confine(const struct monitor_config *config)
 {
-    return load_filter() < 0 || drop_capabilities(own_ids) < 0 ? -1 : 0;
+    if ((config->refuses_allocation && load_filter(guest_seccomp_allocation, sizeof guest_seccomp_allocation) < 0) ||
+        (!config->id_base && load_filter(guest_seccomp_projects, sizeof guest_seccomp_projects) < 0) ||
+        load_filter(guest_seccomp, sizeof guest_seccomp) < 0)
+        return -1;
+    return drop_capabilities(config->id_base);
 }

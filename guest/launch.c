@@ -399,7 +399,7 @@ static _Noreturn void child_main(struct monitor *m, int sync)
     dup2(sync, MONITOR_CONTROL); /* init's end */
     fcntl(MONITOR_INIT, F_SETFD, FD_CLOEXEC);
     close_range(MONITOR_INIT + 1, ~0u, 0);
-    if (confine(m->config.id_base) < 0)
+    if (confine(&m->config) < 0)
         report(MONITOR_CONTROL);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* last: a change of credentials clears it */
     execveat(MONITOR_INIT, "", argv, envp, AT_EMPTY_PATH);

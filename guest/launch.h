@@ -38,7 +38,7 @@ void launch_leave(struct monitor *m);
 
 /* In a process that is, or has entered, the machine: the guest's root, its capabilities, its system call filter. */
 int confine_become_root(void);
-int confine(bool own_ids); /* own_ids: in a user namespace of its own */
+int confine(const struct monitor_config *config);
 
 /* Serves one exec over `stream` and does not return. In a child of the monitor's. */
 _Noreturn void session_run(struct monitor *m, int stream);

@@ -33,12 +33,14 @@ static int clients[CLIENTS]; /* -1: free; [0] is at first the server that starte
 static int listener = -1;
 static int ring = -1;
 static uint64_t ring_total;
+static char ring_last = '\n'; /* byte that was written */
 static int sessions;
 static uint32_t flags;
 static bool told_go;
 static bool ended;
 static int end_status;
-static int64_t kill_at; /* monotonic ms; 0: not asked to stop */
+static int64_t kill_at;                                           /* monotonic ms; 0: not asked to stop */
+static char last_line[sizeof((struct monitor_message *)0)->text]; /* of the console: why we ended it */
 
 static int64_t now_ms(clockid_t clock)
 {
@@ -73,6 +75,7 @@ static void ring_write(const char *p, size_t size)
             return; /* a full disk loses console output, not the machine */
         ring_total += n;
         p += n;
+        ring_last = p[-1];
         size -= n;
     }
     memcpy(head.magic, "haarcons", 8);
@@ -180,6 +183,14 @@ static void stop(int grace_ms)
         kill_at = now_ms(CLOCK_MONOTONIC) + grace_ms + KILL_SLACK_MS;
 }
 
+/* Not as asked for: who comes later reads in "exit" that it ended so. */
+static void end_over_allowance(const struct monitor_message *message)
+{
+    flags |= MONITOR_OVER_ALLOWANCE;
+    memcpy(last_line, message->text, sizeof last_line - 1);
+    syscall(SYS_pidfd_send_signal, machine.init, SIGKILL, NULL, 0);
+}
+
 static void start_session(int stream)
 {
     char why[80];
@@ -243,6 +254,8 @@ static void client_message(int *client)
         go();
     else if (message.kind == MONITOR_STOP)
         stop(message.number);
+    else if (message.kind == MONITOR_OVER)
+        end_over_allowance(&message);
     else if (message.kind == MONITOR_EXEC && fd >= 0)
         start_session(fd);
     if (fd >= 0)
@@ -302,7 +315,7 @@ static bool killed_for_memory(void)
 
 static void note_end(void)
 {
-    if (WIFSIGNALED(end_status) && !(flags & MONITOR_ASKED)) {
+    if (WIFSIGNALED(end_status) && !(flags & (MONITOR_ASKED | MONITOR_OVER_ALLOWANCE))) {
         /* reboot(2) inside a PID namespace ends its init with one of these two. */
         if (WTERMSIG(end_status) == SIGINT)
             flags |= MONITOR_POWER_OFF;
@@ -330,6 +343,9 @@ static void write_exit(void)
 static _Noreturn void finish(void)
 {
     console_drain();
+    if (last_line[0] && ring_last != '\n')
+        ring_write("\n", 1);
+    ring_write(last_line, strlen(last_line));
     note_end();
     write_exit();
     close(MONITOR_DISK); /* its lock: who hears of the end may use the disk */

@@ -13,6 +13,7 @@
  *   GO              ─────► "g" ────────────────► becomes init
  *                   ◄───── READY, BOOTED ◄────── reports
  *   STOP            ─────► "s" ────────────────► ends everything in it
+ *   OVER            ─────► kills it
  *                   ◄───── EXITED
  *
  * Until GO, the control socket's end of file makes the monitor kill its child and leave.
@@ -22,7 +23,7 @@
 #include <stdint.h>
 
 enum {
-    MONITOR_VERSION = 4,
+    MONITOR_VERSION = 5,
     MONITOR_CONTROL = 3,
     MONITOR_INIT = 4,
     MONITOR_DISK = 5, /* the disk's folder, locked */
@@ -36,11 +37,12 @@ enum {
 /* Every path is absolute and NUL-terminated; an empty one ends its list. */
 struct monitor_config {
     uint32_t version;
-    uint32_t volatile_disk;    /* it need not outlive a crash of the host: the guest's fsync costs nothing */
-    uint32_t id_base;          /* where its ids start on the host; 0: no user namespace of its own */
-    uint32_t usr_is_viewed;    /* /usr is laid as an unprivileged user of the host sees it */
-    uint32_t trial;            /* as far as its mounts, then STATE: for finding out whether that works */
-    char run[MONITOR_PATH];    /* its run folder: sock, exit, and the server's record of it */
+    uint32_t volatile_disk;      /* it need not outlive a crash of the host: the guest's fsync costs nothing */
+    uint32_t id_base;            /* where its ids start on the host; 0: no user namespace of its own */
+    uint32_t refuses_allocation; /* fallocate, which would take the host's disk at once, is as where there is none */
+    uint32_t usr_is_viewed;      /* /usr is laid as an unprivileged user of the host sees it */
+    uint32_t trial;              /* as far as its mounts, then STATE: for finding out whether that works */
+    char run[MONITOR_PATH];      /* its run folder: sock, exit, and the server's record of it */
     char mounts[MONITOR_PATH]; /* folder of the empty folders root, view, disk, l0, l1 …: mount points in the monitor's
                                   view */
     char disk[MONITOR_PATH];   /* folder of upper, work, usr-upper, usr-work */
@@ -57,6 +59,7 @@ enum monitor_kind {
     /* from the server */
     MONITOR_GO = 1,
     MONITOR_STOP, /* number: milliseconds that processes get to end; 0: killed at once */
+    MONITOR_OVER, /* its disk has outgrown its allowance: it is killed; text: the console's last line */
     MONITOR_EXEC, /* a stream socket comes along; its frames: workload/exec.h */
     /* from the monitor */
     MONITOR_BORN,   /* the child's network namespace comes along */
@@ -74,6 +77,7 @@ enum monitor_flag {
     MONITOR_POWER_OFF = 8,
     MONITOR_REBOOT = 16,
     MONITOR_ASKED = 32,             /* a STOP had been said */
+    MONITOR_OVER_ALLOWANCE = 128,   /* an OVER had been said */
     MONITOR_NO_USER_NAMESPACE = 64, /* FAILED because this host has none */
 };
 

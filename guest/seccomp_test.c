@@ -1,9 +1,11 @@
-/* The compiled filter, read as the kernel reads it: its bytes are run over calls that no C program would make. */
+/* The compiled filters, read as the kernel reads them: their bytes are run over calls that no C program would make. */
 #include "guest_seccomp.h"
 
 #include <errno.h>
+#include <linux/falloc.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -12,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -20,6 +23,15 @@
 #include <cmocka.h>
 
 enum { INSTRUCTIONS = sizeof guest_seccomp / sizeof(struct sock_filter), CALLS = 512, COMPARED = 64 };
+
+/* The one that is read; `usual` unless a test says otherwise. */
+static const struct filter {
+    const unsigned char *bytes;
+    size_t size;
+} usual = {guest_seccomp, sizeof guest_seccomp},
+  allocation = {guest_seccomp_allocation, sizeof guest_seccomp_allocation},
+  projects = {guest_seccomp_projects, sizeof guest_seccomp_projects};
+static struct filter filter;
 
 /* What a run looked at of its call's arguments: the constants that each was held against. */
 struct trace {
@@ -61,8 +73,9 @@ static uint32_t run(const struct seccomp_data *call, struct trace *trace)
     uint32_t accumulator = 0;
     unsigned loaded = 0;
 
-    memcpy(program, guest_seccomp, sizeof program);
-    for (size_t i = 0; i < INSTRUCTIONS; i++) {
+    assert_true(filter.size <= sizeof program);
+    memcpy(program, filter.bytes, filter.size);
+    for (size_t i = 0; i < filter.size / sizeof *program; i++) {
         const struct sock_filter *at = &program[i];
 
         if (at->code == (BPF_LD | BPF_W | BPF_ABS)) {
@@ -114,8 +127,8 @@ static void trace_call(int number, struct trace *trace)
     }
 }
 
-/* Everything that the filter compares is an int to the kernel. */
-static void what_an_argument_holds_above_an_int_changes_no_verdict(void **state)
+/* Everything that a filter compares is an int to the kernel. How many calls it looks into. */
+static size_t assert_compares_ints(void)
 {
     static const uint64_t high[] = {1ull << 32, 1ull << 63, 0xffffffffull << 32, 0xdeadbeefull << 32};
     size_t calls = 0;
@@ -138,7 +151,16 @@ static void what_an_argument_holds_above_an_int_changes_no_verdict(void **state)
             }
         }
     }
-    assert_true(calls >= 3); /* clone, socket, socketpair at least */
+    return calls;
+}
+
+static void what_an_argument_holds_above_an_int_changes_no_verdict(void **state)
+{
+    assert_true(assert_compares_ints() >= 3); /* clone, socket, socketpair at least */
+    filter = allocation;
+    assert_int_equal(assert_compares_ints(), 3); /* clone, fallocate, ioctl */
+    filter = projects;
+    assert_int_equal(assert_compares_ints(), 1);
 }
 
 static void families_and_namespaces_are_refused(void **state)
@@ -167,6 +189,55 @@ static void what_programs_do_is_allowed(void **state)
     assert_int_equal(verdict(SYS_fallocate, 1, 0), SECCOMP_RET_ALLOW);
 }
 
+static void allocation_is_refused_and_giving_back_is_not(void **state)
+{
+    static const uint32_t takes[] = {0,
+                                     FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_ZERO_RANGE,
+                                     FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_UNSHARE_RANGE,
+                                     0x80};
+    static const uint32_t gives[] = {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_COLLAPSE_RANGE,
+                                     FALLOC_FL_INSERT_RANGE};
+    static const uint32_t old[] = {0x40305828, 0x4030582a, 0x40305839}; /* RESVSP, RESVSP64, ZERO_RANGE */
+
+    filter = allocation;
+    for (size_t i = 0; i < sizeof takes / sizeof *takes; i++)
+        assert_int_equal(verdict(SYS_fallocate, 1, takes[i]), SECCOMP_RET_ERRNO | EOPNOTSUPP);
+    for (size_t i = 0; i < sizeof gives / sizeof *gives; i++)
+        assert_int_equal(verdict(SYS_fallocate, 1, gives[i]), SECCOMP_RET_ALLOW);
+    for (size_t i = 0; i < sizeof old / sizeof *old; i++)
+        assert_int_equal(verdict(SYS_ioctl, 1, old[i]), SECCOMP_RET_ERRNO | EOPNOTSUPP);
+    assert_int_equal(verdict(SYS_ioctl, 1, FIONREAD), SECCOMP_RET_ALLOW);
+}
+
+static void a_thread_has_its_processs_descriptors(void **state)
+{
+    filter = allocation;
+    assert_int_equal(verdict(SYS_clone, 0, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD), eperm);
+    assert_int_equal(verdict(SYS_clone, 0, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_FILES), SECCOMP_RET_ALLOW);
+    assert_int_equal(verdict(SYS_clone, 0, 17), SECCOMP_RET_ALLOW);
+}
+
+static void no_file_changes_its_project(void **state)
+{
+    static const uint32_t refused[] = {(uint32_t)FS_IOC_FSSETXATTR, (uint32_t)FS_IOC_SETFLAGS,
+                                       (uint32_t)FS_IOC32_SETFLAGS};
+
+    filter = projects;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        assert_int_equal(verdict(SYS_ioctl, 1, refused[i]), SECCOMP_RET_ERRNO | ENOTTY);
+    assert_int_equal(verdict(SYS_ioctl, 1, (uint32_t)FS_IOC_FSGETXATTR), SECCOMP_RET_ALLOW);
+    filter = usual;
+    assert_int_equal(verdict(469, 0, 0), enosys); /* file_setattr, which does the same */
+}
+
+static int begin_usual(void **state)
+{
+    filter = usual;
+    return 0;
+}
+
 static void other_tables_of_calls_are_closed(void **state)
 {
     struct seccomp_data call = {.nr = 20, .arch = AUDIT_ARCH_I386};
@@ -181,10 +252,13 @@ static void other_tables_of_calls_are_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_an_argument_holds_above_an_int_changes_no_verdict),
-        cmocka_unit_test(families_and_namespaces_are_refused),
-        cmocka_unit_test(what_programs_do_is_allowed),
-        cmocka_unit_test(other_tables_of_calls_are_closed),
+        cmocka_unit_test_setup(what_an_argument_holds_above_an_int_changes_no_verdict, begin_usual),
+        cmocka_unit_test_setup(families_and_namespaces_are_refused, begin_usual),
+        cmocka_unit_test_setup(what_programs_do_is_allowed, begin_usual),
+        cmocka_unit_test_setup(allocation_is_refused_and_giving_back_is_not, begin_usual),
+        cmocka_unit_test_setup(a_thread_has_its_processs_descriptors, begin_usual),
+        cmocka_unit_test_setup(no_file_changes_its_project, begin_usual),
+        cmocka_unit_test_setup(other_tables_of_calls_are_closed, begin_usual),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

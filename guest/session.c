@@ -139,7 +139,7 @@ static char *const environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sb
                                     "TERM=xterm-256color",
                                     NULL};
 
-static _Noreturn void command_main(bool own_ids, int in, int out, int err)
+static _Noreturn void command_main(const struct monitor_config *config, int in, int out, int err)
 {
     signal(SIGPIPE, SIG_DFL);
     setsid();
@@ -149,7 +149,7 @@ static _Noreturn void command_main(bool own_ids, int in, int out, int err)
     if (terminal)
         ioctl(0, TIOCSCTTY, 0);
     close_range(3, ~0u, 0);
-    if (confine_become_root() < 0 || confine(own_ids) < 0) {
+    if (confine_become_root() < 0 || confine(config) < 0) {
         dprintf(2, "haar: %s: %s\n", launch_failure.text, strerror(launch_failure.number));
         _exit(126);
     }
@@ -178,7 +178,7 @@ static _Noreturn void entering_main(const struct monitor *m, const int *ends)
     }
     pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
     if (pid == 0)
-        command_main(m->config.id_base, ends[0], ends[1], ends[2]);
+        command_main(&m->config, ends[0], ends[1], ends[2]);
     if (pid > 0)
         _exit(0);
     launch_fail("start a process in the machine"); /* it has as many as it may */

@@ -53,6 +53,15 @@ void become_powered_off(struct arena *arena, struct ec2_instance *instance)
     instance->state_transition_reason = S("");
 }
 
+void become_over_allowance(struct arena *arena, struct ec2_instance *instance)
+{
+    instance_set_state(arena, instance, INSTANCE_STOPPING);
+    instance_set_reason(arena, instance, S("Client.VolumeLimitExceeded"),
+                        S("Client.VolumeLimitExceeded: The instance kept more on its root volume than the volume's "
+                          "size. Started again it runs until it grows."));
+    instance->state_transition_reason = S("Client.VolumeLimitExceeded");
+}
+
 void become_what_it_asks(struct engine *engine, struct tx *tx, struct arena *arena, struct str id)
 {
     const struct ec2_instance *seen = instance_peek(tx, id);

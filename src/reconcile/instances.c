@@ -283,10 +283,14 @@ static bool apply_end(struct machine *machine, struct tx *tx, const struct ec2_i
 {
     enum instance_state state = instance_state_of(seen);
 
-    if (!machine->ended || !machine->exit.power_off || (state != INSTANCE_PENDING && state != INSTANCE_RUNNING))
+    if (!machine->ended || !(machine->exit.power_off || machine->exit.over_allowance) ||
+        (state != INSTANCE_PENDING && state != INSTANCE_RUNNING))
         return false;
     machine->ended = false;
-    become_powered_off(tx_arena(tx), tx_edit(tx, EC2_INSTANCE, seen->instance_id));
+    if (machine->exit.over_allowance)
+        become_over_allowance(tx_arena(tx), tx_edit(tx, EC2_INSTANCE, seen->instance_id));
+    else
+        become_powered_off(tx_arena(tx), tx_edit(tx, EC2_INSTANCE, seen->instance_id));
     return true;
 }
 
@@ -418,7 +422,7 @@ static void note_end(struct machine *machine, const struct workload_exit *exit)
         machine->failures = 0;
     machine->ended = true;
     machine->exit = *exit;
-    if (!exit->power_off)
+    if (!exit->power_off && !exit->over_allowance)
         machine_rest(machine, JOB_ENSURE);
 }
 

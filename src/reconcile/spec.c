@@ -9,6 +9,8 @@
 
 enum { UNPACKED_LIMIT = 1024 * 1024 };
 
+#define INSTANCE_STORE_ROOT_GIB 10ull /* EC2 user guide, "Root volumes for your Amazon EC2 instances" */
+
 /* gzip, as cloud-init takes it: unpacked here, where there is a limit. What is not gzip stays as it is. */
 static int unpack(struct arena *arena, struct str *data, struct err *err)
 {
@@ -60,6 +62,18 @@ static int interfaces_of(struct tx *tx, struct arena *arena, struct str id, uint
     return r;
 }
 
+/* The root volume's. An instance whose root is no volume (an instance store's) has what AWS allows such a one. */
+static uint64_t disk_bytes(struct tx *tx, const struct ec2_instance *instance)
+{
+    const struct ec2_volume *const *volumes;
+    size_t count = volume_find(tx, EC2_VOLUME_BY_ATTACHMENTS_INSTANCE_ID, instance->instance_id, &volumes);
+
+    for (size_t i = 0; i < count; i++)
+        if (str_equal(volumes[i]->attachments.items[0].device, instance->root_device_name))
+            return (uint64_t)volumes[i]->size.value << 30;
+    return INSTANCE_STORE_ROOT_GIB << 30;
+}
+
 int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instance *instance, struct str image,
                      uint64_t version, struct workload_spec *spec, struct err *err)
 {
@@ -72,6 +86,7 @@ int spec_of_instance(struct tx *tx, struct arena *arena, const struct ec2_instan
         return err_plain(err, "no instance type " STR_FMT, STR_ARG(instance->instance_type));
     spec->vcpus = (unsigned)(instance->cpu_options->core_count.value * instance->cpu_options->threads_per_core.value);
     spec->memory_bytes = (uint64_t)type->memory_mib << 20;
+    spec->disk_bytes = disk_bytes(tx, instance);
     spec->console_note = arena_printf(
         arena, "haar: " STR_FMT " (" STR_FMT ") boots the built-in image '" STR_FMT "' in place of " STR_FMT,
         STR_ARG(instance->instance_id), STR_ARG(instance->instance_type), STR_ARG(image), STR_ARG(instance->image_id));

@@ -139,6 +139,7 @@ static bool read_exit(const char *run, struct workload_exit *exit, bool *ret_see
         .out_of_memory = flags & MONITOR_OUT_OF_MEMORY,
         .power_off = flags & MONITOR_POWER_OFF,
         .reboot = flags & MONITOR_REBOOT,
+        .over_allowance = flags & MONITOR_OVER_ALLOWANCE,
     };
     return !(flags & MONITOR_ASKED);
 }
@@ -227,7 +228,7 @@ static void note_disk(struct native *native, const char *id)
         return;
     }
     machine_disk_path(native, str_of(id), path); /* a disk that was never finished */
-    tree_remove(AT_FDCWD, path, &ERR_INIT);
+    allowance_remove_disk(native, path, &ERR_INIT);
 }
 
 /* A cgroup of ours that processes are in. */

@@ -13,6 +13,7 @@ static const struct {
     [HOST_USER_NAMESPACES] = {"user-namespaces", "a machine's root is the host's, with a container's capabilities"},
     [HOST_MAPPED_MOUNTS] = {"mapped-mounts", "a machine's root is the host's, with a container's capabilities"},
     [HOST_LASTING_DISKS] = {"lasting-disks", "machines' disks are in memory, and end with the host"},
+    [HOST_DISK_LIMITS] = {"disk-limits", "a machine may keep more on the host's disk than it was given"},
     [HOST_PACKET_FILTER] = {"packet-filter", "security groups are not enforced, and there are no public addresses"},
 };
 

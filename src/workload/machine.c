@@ -184,8 +184,8 @@ static int fill_user_data(const char *disk, struct str user_data, struct err *er
 static int fill_disk(const char *disk, const struct workload_spec *spec, bool separate_usr, struct err *err)
 {
     AUTO_BUF hosts = BUF_INIT, resolv = BUF_INIT, name = BUF_INIT;
-    static const char *const folders[] = {"", "upper", "upper/etc", "work", "usr-upper", "usr-work"};
-    int r = folders_at(disk, folders, separate_usr ? 6 : 4, err);
+    static const char *const folders[] = {"upper", "upper/etc", "work", "usr-upper", "usr-work"};
+    int r = folders_at(disk, folders, separate_usr ? 5 : 3, err);
 
     format_hosts(spec, &hosts);
     format_resolv(spec, &resolv);
@@ -210,9 +210,14 @@ int machine_new_disk(struct native *native, struct machine *machine, const struc
     if (access(disk, F_OK) == 0)
         return 0;
     snprintf(fresh, sizeof fresh, "%s.new", disk);
-    r = tree_remove(AT_FDCWD, fresh, err);
+    r = allowance_remove_disk(native, fresh, err);
     if (r == 0)
-        r = fill_disk(fresh, spec, machine->record.config.usr_layers[0][0], err);
+        r = folder_at(fresh, "", err);
+    if (r < 0)
+        return r;
+    allowance_begin_disk(native, fresh);
+    r = fill_disk(fresh, spec, machine->record.config.usr_layers[0][0], err);
+    allowance_end_disk(native, fresh);
     if (r == 0 && rename(fresh, disk) < 0)
         r = err_os(err, errno, "name the disk %s", disk);
     return r;

@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "fabric/fabric.h"
 #include "guest/monitor.h"
+#include "workload/allowance.h"
 #include "workload/cgroup.h"
 #include "workload/host.h"
 #include "workload/native.h"
@@ -16,7 +17,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define MACHINE_MAGIC "haarmac2" /* of a record: its shape */
+#define MACHINE_MAGIC "haarmac3" /* of a record: its shape */
 
 /* Ids of machines: the "Here be lions" part of the id space that systemd's documentation leaves free, for 4,095. */
 enum { MACHINE_INTERFACES = 15, MACHINE_ID = 64, MACHINE_IDS_FIRST = 0x70000000 };
@@ -27,6 +28,7 @@ struct machine_record {
     char magic[8];
     struct monitor_config config;
     struct cgroup_limits limits;
+    struct usage disk, allowance; /* its disk's size, 0: without limit; what it may keep there since this start */
     unsigned interface_count;
     struct machine_interface {
         char id[32], vpc_id[32], subnet_id[32];
@@ -61,6 +63,7 @@ struct machine {
     bool unheard;         /* … though something of it runs: it is ended */
     struct workload_exit exit;
     struct err failure; /* why it did not start */
+    struct allowance_look look;
 };
 
 struct native {
@@ -79,14 +82,18 @@ struct native {
     struct map machines; /* by id */
 
     pthread_t watcher;
+    pthread_t looker;
     pthread_t warmer;
     bool warming;   /* a thread that makes the usual image */
     int poll, wake; /* epoll; eventfd that ends the watcher */
     struct leaving {
         pid_t pid;
         struct leaving *next;
-    } * leaving;         /* monitors that have said their last word; the watcher's own */
-    atomic_bool closing; /* … which ends it */
+    } * leaving;               /* monitors that have said their last word; the watcher's own */
+    atomic_bool closing;       /* … which ends it */
+    int looker_wake;           /* eventfd that ends it; -1: it does not run */
+    struct usage free, fallen; /* of the disks' file system: now, and lost in all since the start */
+    bool quotas, looks;        /* what holds machines to their disks' sizes; neither: nothing does */
     bool durable;
     bool host_local; /* the host image has the host's /usr/local */
     bool unmapped;   /* machines run without a user namespace of their own */

@@ -156,6 +156,8 @@ static int native_ensure(void *cookie, const struct workload_spec *spec, struct 
     if (r == 0)
         r = machine_new_disk(native, machine, spec, err);
     if (r == 0)
+        r = allowance_ready(native, machine, spec->disk_bytes, err);
+    if (r == 0)
         say_why(machine, spec->why);
     return r == 0 ? start(native, machine, err) : r;
 }
@@ -268,7 +270,7 @@ static int native_remove(void *cookie, struct str id, struct err *err)
     if (r < 0)
         return r;
     machine_disk_path(native, id, disk);
-    r = tree_remove(AT_FDCWD, disk, err);
+    r = allowance_remove_disk(native, disk, err);
     if (r < 0)
         return r;
     pthread_mutex_lock(&native->lock);
@@ -408,6 +410,7 @@ static int native_close(void *cookie, bool remove_all, struct err *err)
     int r;
 
     native->closing = true;
+    allowance_stop(native);
     r = remove_all ? remove_all_machines(native, err) : 0;
     if (native->warming)
         pthread_join(native->warmer, NULL);
@@ -457,7 +460,7 @@ int workload_native_new(const struct workload_native_config *config, struct work
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&native->lock, NULL);
     pthread_mutex_init(&native->records, NULL);
-    native->monitor_program = native->init_program = native->poll = native->wake = -1;
+    native->monitor_program = native->init_program = native->poll = native->wake = native->looker_wake = -1;
     native->sink = config->sink;
     native->durable = config->durable;
     native->host_local = config->host_local;

@@ -126,6 +126,7 @@ int boot(struct machine_wish wish, struct err *err)
         .console_note = S("haar: this machine is a test"),
         .vcpus = 2,
         .memory_bytes = 256 << 20,
+        .disk_bytes = wish.disk_bytes,
         .interfaces = &interface,
         .interface_count = 1,
     };

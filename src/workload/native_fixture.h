@@ -52,7 +52,8 @@ bool await_count(const char *id, size_t member, int count);
 
 struct machine_wish {
     const char *id, *image, *user_data, *vpc, *cidr;
-    unsigned host; /* of 10.9.0.0/16 */
+    unsigned host;       /* of 10.9.0.0/16 */
+    uint64_t disk_bytes; /* 0: without limit */
 };
 
 int boot(struct machine_wish wish, struct err *err);

@@ -122,12 +122,16 @@ int native_open_parts(struct native *native, const struct workload_native_config
         r = trial_run(native, err);
     if (r < 0)
         return r;
+    if (!config->reaping)
+        allowance_open(native);
     native->fabric = open_fabric(native, config);
     if (!config->reaping)
         note_filter(native);
     r = adopt_all(native, err);
     if (r == 0)
         r = watch_start(native, err);
+    if (r == 0 && !config->reaping)
+        r = allowance_start(native, err);
     if (r == 0 && !config->reaping)
         native->warming = pthread_create(&native->warmer, NULL, warm_main, native) == 0;
     return r;

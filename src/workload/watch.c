@@ -30,6 +30,7 @@ static void note_exit(struct machine *machine, const struct monitor_message *mes
         .out_of_memory = message->flags & MONITOR_OUT_OF_MEMORY,
         .power_off = message->flags & MONITOR_POWER_OFF,
         .reboot = message->flags & MONITOR_REBOOT,
+        .over_allowance = message->flags & MONITOR_OVER_ALLOWANCE,
     };
 }
 

@@ -51,6 +51,7 @@ struct workload_spec {
     struct str why; /* said on the console before it: why it boots though nobody asked; empty if somebody did */
     unsigned vcpus;
     uint64_t memory_bytes;
+    uint64_t disk_bytes; /* what it may keep on its disk beyond the image; 0: without limit */
     const struct workload_interface *interfaces;
     size_t interface_count;
 };
@@ -69,11 +70,12 @@ enum workload_event_kind {
 };
 
 struct workload_exit {
-    int status;         /* as waitpid's */
-    bool out_of_memory; /* the kernel killed for memory */
-    bool power_off;     /* the guest asked for it */
-    bool reboot;        /* the guest asked for it */
-    bool lost;          /* nobody saw how: what watched it was killed */
+    int status;          /* as waitpid's */
+    bool out_of_memory;  /* the kernel killed for memory */
+    bool power_off;      /* the guest asked for it */
+    bool reboot;         /* the guest asked for it */
+    bool over_allowance; /* we ended it: it kept more than disk_bytes */
+    bool lost;           /* nobody saw how: what watched it was killed */
 };
 
 struct workload_event {

@@ -13,7 +13,7 @@ from haar import Server, new_account
 from machines import Cloud, answer_of, banner_server, cloud_of, rule, start_with, until
 
 LIMITS = ["memory-limits", "process-limits", "cpu-limits"]
-FEATURES = [*LIMITS, "user-namespaces", "mapped-mounts", "lasting-disks", "packet-filter"]
+FEATURES = [*LIMITS, "user-namespaces", "mapped-mounts", "lasting-disks", "disk-limits", "packet-filter"]
 NAMESPACES = ["user-namespaces", "mapped-mounts"]
 
 
