@@ -1,4 +1,4 @@
-/* Shared by instances.c and adopt.c. */
+/* Shared by instances.c, jobs.c and adopt.c. */
 #pragma once
 
 #include "base/map.h"
@@ -55,6 +55,14 @@ struct instances {
 /* Made when there is none; NULL: that id is no instance's. `world` may be NULL where it is not known yet. */
 struct machine *machine_of(struct instances *all, struct world *world, struct str id);
 void machine_enqueue(struct machine *machine); /* to be looked at */
+
+void machine_log_failed_commit(const struct machine *machine, const struct err *err);
+
+/* jobs.c */
+void machine_start_job(struct machine *machine, enum job_kind job); /* unless it rests */
+/* A new boot, of a new generation or after an end that nobody asked for; unless it rests. */
+void machine_start_boot(struct machine *machine, struct tx *tx, const struct ec2_instance *instance);
+void machine_hurry(struct machine *machine); /* the job under way need not wait for the guest any longer */
 
 /* rest.c. The job has failed: the first time it is done again at once, then ever later. */
 void machine_rest(struct machine *machine, enum job_kind job);

@@ -1,0 +1,190 @@
+/* Jobs: what a driver is asked to do for a machine, on a worker, and what comes of it. */
+#include "base/log.h"
+#include "base/time.h"
+#include "reconcile/become.h"
+#include "reconcile/instances_inside.h"
+#include "reconcile/spec.h"
+
+#include <sys/wait.h>
+
+enum {
+    RESTARTS_MAX = 5, /* of a running instance's machine that fail to start, one after the other */
+};
+
+static void run_job(void *arg)
+{
+    struct machine *machine = arg;
+    const struct workload_backend *backend = &machine->all->backend;
+    struct str id = str_of(machine->id);
+
+    if (machine->all->queue.stopping && (machine->job == JOB_ENSURE || machine->job == JOB_REBOOT)) {
+        machine->r = err_plain(&machine->err, "the server ends");
+        return;
+    }
+    switch (machine->job) {
+    case JOB_ENSURE:
+        machine->r = backend->driver->ensure(backend->cookie, &machine->spec, &machine->err);
+        break;
+    case JOB_STOP:
+        machine->r = backend->driver->stop(backend->cookie, id, machine->grace_ms, &machine->err);
+        break;
+    case JOB_REBOOT:
+        machine->r = backend->driver->reboot(backend->cookie, id, machine->grace_ms, &machine->err);
+        break;
+    case JOB_REMOVE:
+        machine->r = backend->driver->remove(backend->cookie, id, &machine->err);
+        break;
+    case JOB_NONE:
+        break;
+    }
+}
+
+/* A pending instance gets one try; a running one whose machine ended gets some more. */
+static void boot_failed(struct machine *machine, struct tx *tx, struct ec2_instance *instance)
+{
+    enum instance_state state = instance_state_of(instance);
+
+    if (state == INSTANCE_PENDING || (state == INSTANCE_RUNNING && ++machine->failed_starts >= RESTARTS_MAX))
+        become_failed(tx, tx_arena(tx), instance, &machine->err);
+}
+
+/* A start that the server's end cut short: the record still asks for it, and the next server of the data folder boots
+ * it. */
+static bool was_cut_short(const struct machine *machine, enum job_kind job)
+{
+    return machine->all->queue.stopping && machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT);
+}
+
+static void job_applied(struct machine *machine, struct tx *tx, struct ec2_instance *instance, enum job_kind job)
+{
+    struct arena *arena = tx_arena(tx);
+    enum instance_state state = instance_state_of(instance);
+
+    if (was_cut_short(machine, job))
+        return;
+    if (machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT))
+        boot_failed(machine, tx, instance);
+    else if (machine->r < 0)
+        return;
+    else if (job == JOB_STOP && state == INSTANCE_STOPPING)
+        become_stopped(tx, arena, instance);
+    else if (job == JOB_REMOVE && state == INSTANCE_SHUTTING_DOWN)
+        become_terminated(tx, arena, instance);
+    else if ((job == JOB_REBOOT || job == JOB_ENSURE) && state == INSTANCE_RUNNING)
+        instance->reboots_done = INT(machine->reboots); /* a boot after an end serves a reboot asked for meanwhile */
+}
+
+/* What the machine is to us after its job. */
+static void note_job(struct machine *machine, enum job_kind job)
+{
+    if (was_cut_short(machine, job)) {
+        log_info("%s: %s", machine->id, machine->err.text);
+    } else if (machine->r < 0) {
+        log_error("%s: %s", machine->id, machine->err.text);
+        machine_rest(machine, job == JOB_REBOOT ? JOB_ENSURE : job);
+    } else if (job == JOB_STOP || job == JOB_REMOVE) {
+        machine->failures = 0;
+    }
+    if (job == JOB_STOP || job == JOB_REMOVE || machine->r < 0) {
+        machine->generation = 0;
+        machine->ready = machine->booted = machine->ended = false;
+    }
+    if (job == JOB_REMOVE && machine->r >= 0)
+        machine->present = false;
+}
+
+static void on_job_done(void *arg)
+{
+    struct machine *machine = arg;
+    struct instances *all = machine->all;
+    enum job_kind job = machine->job;
+    struct arena arena = ARENA_INIT;
+    struct tx *tx;
+    struct ec2_instance *instance;
+    struct err err = ERR_INIT;
+
+    machine->job = JOB_NONE;
+    machine->hurried = false;
+    arena_free(&machine->arena);
+    note_job(machine, job);
+    tx = tx_begin(all->engine->store, machine->world, &arena, S("reconcile"));
+    instance = tx_edit(tx, EC2_INSTANCE, str_of(machine->id));
+    if (instance) {
+        job_applied(machine, tx, instance, job);
+        if (tx_commit(tx, &err) < 0)
+            machine_log_failed_commit(machine, &err);
+    } else {
+        tx_rollback(tx);
+    }
+    arena_free(&arena);
+    machine_enqueue(machine); /* look again: something may have changed meanwhile */
+    queue_job_ended(&all->queue);
+}
+
+void machine_start_job(struct machine *machine, enum job_kind job)
+{
+    if (machine_rests(machine, job))
+        return;
+    machine->job = job;
+    machine->r = 0;
+    machine->err = ERR_INIT;
+    machine->rest_until_us = 0;
+    queue_job_begins(&machine->all->queue);
+    work_run(machine->all->engine->pool, run_job, on_job_done, machine);
+}
+
+/* The job under way waits for a guest that it need not wait for any longer. */
+void machine_hurry(struct machine *machine)
+{
+    const struct workload_backend *backend = &machine->all->backend;
+
+    if (machine->hurried || !backend->driver->hurry || machine->job == JOB_NONE || machine->job == JOB_REMOVE)
+        return;
+    machine->hurried = true;
+    backend->driver->hurry(backend->cookie, str_of(machine->id));
+}
+
+/* Why a machine boots though nobody asked for it, as its console says. */
+static struct str why_again(struct arena *arena, const struct machine *machine)
+{
+    const struct workload_exit *exit = &machine->exit;
+
+    if (!machine->ended)
+        return S("it ended while no server watched it, or the host was restarted");
+    if (exit->lost)
+        return S("its monitor was killed");
+    if (exit->out_of_memory)
+        return S("it ran out of memory");
+    if (exit->reboot)
+        return S("the machine rebooted itself");
+    if (WIFSIGNALED(exit->status))
+        return arena_printf(arena, "its init was killed by signal %d", WTERMSIG(exit->status));
+    return arena_printf(arena, "its init ended with status %d", WEXITSTATUS(exit->status));
+}
+
+/* A new boot, of a new generation or after an end that nobody asked for. */
+void machine_start_boot(struct machine *machine, struct tx *tx, const struct ec2_instance *instance)
+{
+    struct str why = S("");
+
+    if (machine_rests(machine, JOB_ENSURE))
+        return;
+    if (instance_state_of(instance) == INSTANCE_RUNNING)
+        why = why_again(&machine->arena, machine);
+    machine->present = true;
+    machine->generation = instance->generation.value;
+    machine->reboots = instance->reboots_asked.value;
+    machine->ready = machine->booted = machine->ended = false;
+    machine->started_us = time_monotonic_us();
+    machine->err = ERR_INIT;
+    machine->r = spec_of_instance(tx, &machine->arena, instance, machine->all->image,
+                                  store_last(machine->all->engine->store), &machine->spec, &machine->err);
+    machine->spec.why = why;
+    if (machine->r < 0) {
+        queue_job_begins(&machine->all->queue);
+        machine->job = JOB_ENSURE;
+        work_post(machine->all->engine->pool, on_job_done, machine);
+        return;
+    }
+    machine_start_job(machine, JOB_ENSURE);
+}
