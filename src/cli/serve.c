@@ -150,9 +150,9 @@ static int open_store(struct server *server, struct err *err)
     if (r < 0)
         return r;
     store_set_seed(server->engine.store, ec2_seed_world, NULL);
-    server->network = networks_new(&server->engine);
+    server->network = networks_new(&server->engine, &clock_of_host);
     server->engine.parking = parking_new(&server->engine); /* asks the network about what that has seen */
-    server->instances = instances_new(&server->engine);
+    server->instances = instances_new(&server->engine, &clock_of_host);
     return 0;
 }
 

@@ -1,9 +1,5 @@
 /* A server's first look: what an earlier one left running, and what the records say of it. */
-#include "base/log.h"
-#include "base/mem.h"
 #include "reconcile/instances_inside.h"
-
-#include <stdlib.h>
 
 /* Every record is looked at once: what an earlier server left undone is done now. */
 void instances_enqueue_all(struct instances *all)
@@ -21,22 +17,13 @@ void instances_enqueue_all(struct instances *all)
     }
 }
 
-struct adoption {
-    struct instances *all;
-    struct arena arena;
-    struct workload_observed *observed;
-    size_t count;
-    int r;
-    struct err err;
-};
-
 static void observe(void *arg)
 {
-    struct adoption *adoption = arg;
-    const struct workload_backend *backend = &adoption->all->backend;
+    struct instances *all = arg;
+    struct adoption *adoption = &all->adoption;
 
-    adoption->r = backend->driver->observe(backend->cookie, &adoption->arena, &adoption->observed, &adoption->count,
-                                           &adoption->err);
+    adoption->r = all->backend.driver->observe(all->backend.cookie, &adoption->arena, &adoption->observed,
+                                               &adoption->count, &adoption->err);
 }
 
 static struct world *world_of(struct instances *all, struct str id, int64_t *ret_generation, int64_t *ret_reboots)
@@ -81,26 +68,46 @@ static void adopt(struct instances *all, const struct workload_observed *observe
     machine_enqueue(machine);
 }
 
+/* Nothing is started before it is known what runs: a second machine on a disk would be the end of it. */
 static void on_observed(void *arg)
 {
-    struct adoption *adoption = arg;
-    struct instances *all = adoption->all;
+    static const char of[] = "adopt";
+    struct instances *all = arg;
+    struct adoption *adoption = &all->adoption;
 
-    if (adoption->r < 0)
-        log_error("adopt: %s", adoption->err.text);
-    for (size_t i = 0; adoption->r >= 0 && i < adoption->count; i++)
-        adopt(all, &adoption->observed[i]);
-    instances_begin(all);
+    if (adoption->r < 0) {
+        all->queue.stuck = true;
+        trouble_say(&adoption->trouble, of, &adoption->err);
+        queue_rest(&adoption->queue, &adoption->item, ++adoption->failures);
+    } else {
+        trouble_over(&adoption->trouble, of);
+        for (size_t i = 0; i < adoption->count; i++)
+            adopt(all, &adoption->observed[i]);
+        instances_begin(all);
+    }
     arena_free(&adoption->arena);
-    free(adoption);
     queue_job_ended(&all->queue);
+}
+
+static void look(void *owner, struct queue_item *items)
+{
+    struct instances *all = owner;
+    struct adoption *adoption = &all->adoption;
+
+    queue_take(&items);
+    if (all->queue.stopping)
+        return;
+    adoption->err = ERR_INIT;
+    queue_job_begins(&all->queue); /* who waits for machines waits for this too */
+    work_run(all->engine->pool, observe, on_observed, all);
+}
+
+void adoption_init(struct instances *all)
+{
+    queue_init(&all->adoption.queue, all->clock, all->engine->loop, look, all);
 }
 
 void instances_adopt(struct instances *all)
 {
-    struct adoption *adoption = mem_alloc(sizeof *adoption);
-
-    adoption->all = all;
-    queue_job_begins(&all->queue);
-    work_run(all->engine->pool, observe, on_observed, adoption);
+    queue_push(&all->adoption.queue, &all->adoption.item);
 }

@@ -1,18 +1,18 @@
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/time.h"
 #include "reconcile/become.h"
 #include "reconcile/instances_inside.h"
+#include "reconcile/spec.h"
 #include "services/ec2/public_address.h"
 
 #include <stdlib.h>
 
 enum {
     STOP_GRACE_MS = 20000,
-    END_TICK_MS = 500,   /* the server ends: after one, starts under way are given up */
-    END_GRACE_TICKS = 4, /* … and after these, stops wait for no guest */
-    EXPIRE_EVERY_MS = 60000,
+    END_TICK_US = 500000, /* the server ends: after one, starts under way are given up */
+    END_GRACE_TICKS = 4,  /* … and after these, stops wait for no guest */
+    EXPIRE_EVERY_US = 60 * 1000000,
     STEADY_US = 30 * 1000000, /* what ran that long is not failing */
 };
 
@@ -35,6 +35,8 @@ struct machine *machine_of(struct instances *all, struct world *world, struct st
 
 static void forget(struct machine *machine)
 {
+    trouble_over(&machine->trouble, machine->id);
+    queue_end_rest(&machine->all->queue, &machine->item);
     map_remove(&machine->all->machines, str_of(machine->id));
     world_keep(&machine->world, NULL);
     arena_free(&machine->arena);
@@ -46,32 +48,83 @@ void machine_enqueue(struct machine *machine)
     queue_push(&machine->all->queue, &machine->item);
 }
 
-void machine_log_failed_commit(const struct machine *machine, const struct err *err)
+void machine_rest(struct machine *machine, enum job_kind job)
 {
-    log_error("%s: %s", machine->id, err->text);
+    if (machine->failing != job)
+        machine->failures = 0;
+    machine->failing = job;
+    machine->refusals = 0;
+    queue_rest(&machine->all->queue, &machine->item, ++machine->failures);
+}
+
+bool machine_rests(const struct machine *machine, enum job_kind job)
+{
+    return queue_rests(&machine->item) && machine->failing == job && !machine->refusals;
+}
+
+void machine_note_steady(struct machine *machine)
+{
+    if (machine->all->clock->now_us() - machine->started_us > STEADY_US)
+        machine->failures = 0;
+}
+
+/* The store has refused what was observed, or has taken it again. */
+static void note_commit(struct instances *all, int r, const struct err *err)
+{
+    static const char of[] = "what became of machines cannot be written and is kept";
+
+    if (r < 0)
+        trouble_say(&all->trouble, of, err);
+    else
+        trouble_over(&all->trouble, of);
+}
+
+int machine_commit(struct machine *machine, struct tx *tx)
+{
+    struct instances *all = machine->all;
+    struct err err = ERR_INIT;
+    int r = tx_commit(tx, &err);
+
+    note_commit(all, r, &err);
+    if (r == 0) {
+        machine->refusals = 0;
+        return 0;
+    }
+    queue_rest(&all->queue, &machine->item, ++machine->refusals);
+    return r;
 }
 
 /* --- without a driver ------------------------------------------------------------------------------------------- */
 
-/* All that is queued, world by world, each world's in one transaction. */
-static void settle_all(struct instances *all, struct queue_item *items)
+/* One world's, from the front of *items, in one transaction. Refused, they rest. */
+static void settle_world(struct instances *all, struct queue_item **items)
 {
-    while (items) {
-        struct world *world = ((struct machine *)items)->world;
-        struct arena arena = ARENA_INIT;
-        struct tx *tx = tx_begin(all->engine->store, world, &arena, S("reconcile"));
-        struct err err = ERR_INIT;
+    struct world *world = ((struct machine *)*items)->world;
+    struct arena arena = ARENA_INIT;
+    struct tx *tx = tx_begin(all->engine->store, world, &arena, S("reconcile"));
+    struct queue_item *taken = NULL;
+    struct err err = ERR_INIT;
+    int r;
 
-        while (items && ((struct machine *)items)->world == world) {
-            struct machine *machine = (struct machine *)queue_take(&items);
+    while (*items && ((struct machine *)*items)->world == world) {
+        struct machine *machine = (struct machine *)queue_take(items);
 
-            become_what_it_asks(all->engine, tx, &arena, str_of(machine->id));
-            forget(machine);
-        }
-        if (tx_commit(tx, &err) < 0)
-            log_error("reconcile: %s", err.text);
-        arena_free(&arena);
+        become_what_it_asks(all->engine, tx, &arena, str_of(machine->id));
+        machine->item.next = taken;
+        taken = &machine->item;
     }
+    r = tx_commit(tx, &err);
+    note_commit(all, r, &err);
+    while (taken) {
+        struct machine *machine = (struct machine *)taken;
+
+        taken = taken->next;
+        if (r == 0)
+            forget(machine);
+        else
+            queue_rest(&all->queue, &machine->item, ++machine->refusals);
+    }
+    arena_free(&arena);
 }
 
 /* --- with a driver ------------------------------------------------------------------------------------------------ */
@@ -95,6 +148,7 @@ static bool apply_reports(struct machine *machine, struct tx *tx, const struct e
     return true;
 }
 
+/* It has powered itself off, and stays `ended` until it has been stopped. */
 static bool apply_end(struct machine *machine, struct tx *tx, const struct ec2_instance *seen)
 {
     enum instance_state state = instance_state_of(seen);
@@ -102,7 +156,6 @@ static bool apply_end(struct machine *machine, struct tx *tx, const struct ec2_i
     if (!machine->ended || !(machine->exit.power_off || machine->exit.over_allowance) ||
         (state != INSTANCE_PENDING && state != INSTANCE_RUNNING))
         return false;
-    machine->ended = false;
     if (machine->exit.over_allowance)
         become_over_allowance(tx_arena(tx), tx_edit(tx, EC2_INSTANCE, seen->instance_id));
     else
@@ -135,9 +188,10 @@ static void decide(struct machine *machine, struct tx *tx, const struct ec2_inst
         if (machine->generation != instance->generation.value || machine->ended) {
             machine_start_boot(machine, tx, instance);
         } else if (machine->reboots != instance->reboots_asked.value) {
+            machine_note_steady(machine);
             machine->reboots = instance->reboots_asked.value;
             machine->ready = machine->booted = false;
-            machine->started_us = time_monotonic_us();
+            machine->started_us = machine->all->clock->now_us();
             machine->grace_ms = STOP_GRACE_MS;
             machine_start_job(machine, JOB_REBOOT);
         }
@@ -166,17 +220,38 @@ static bool wants_haste(const struct ec2_instance *instance)
            (instance_state_of(instance) == INSTANCE_STOPPING && instance->force_stop.value);
 }
 
+/* What was observed goes into the record, and the feed brings that back when it is durable; else the driver is told. */
+static void look_with_record(struct machine *machine, struct tx *tx, const struct ec2_instance *instance)
+{
+    bool reported = apply_reports(machine, tx, instance);
+
+    if (apply_end(machine, tx, instance) || reported || give_address(machine, tx, instance)) {
+        machine_commit(machine, tx);
+        return;
+    }
+    decide(machine, tx, instance);
+    tx_rollback(tx);
+}
+
+static void look_without_record(struct machine *machine)
+{
+    if (machine->present)
+        machine_start_job(machine, JOB_REMOVE);
+    else
+        forget(machine);
+}
+
 static void look_at(struct machine *machine)
 {
-    struct instances *all = machine->all;
     struct arena arena = ARENA_INIT;
     struct tx *tx;
     const struct ec2_instance *instance;
-    struct err err = ERR_INIT;
 
-    if (all->queue.stopping || !machine->world)
+    if (machine->all->queue.stopping || !machine->world)
         return;
-    tx = tx_begin(all->engine->store, machine->world, &arena, S("reconcile"));
+    if (machine->outcome != JOB_NONE && machine_apply_outcome(machine) < 0 && machine->outcome != JOB_REBOOT)
+        return; /* else what has been done would be done again */
+    tx = tx_begin(machine->all->engine->store, machine->world, &arena, S("reconcile"));
     instance = instance_peek(tx, str_of(machine->id));
     if (machine->job != JOB_NONE) { /* when the job is done it is looked at again */
         if (wants_haste(instance))
@@ -184,30 +259,22 @@ static void look_at(struct machine *machine)
         tx_rollback(tx);
     } else if (!instance) {
         tx_rollback(tx);
-        if (machine->present)
-            machine_start_job(machine, JOB_REMOVE);
-        else
-            forget(machine);
-    } else if (apply_reports(machine, tx, instance) || apply_end(machine, tx, instance) ||
-               give_address(machine, tx, instance)) {
-        if (tx_commit(tx, &err) < 0)
-            machine_log_failed_commit(machine, &err); /* else the feed brings it back, durable */
+        look_without_record(machine);
     } else {
-        decide(machine, tx, instance);
-        tx_rollback(tx);
+        look_with_record(machine, tx, instance);
     }
     arena_free(&arena);
 }
 
-static void look_at_all(struct queue *queue, struct queue_item *items)
+static void look_at_all(void *owner, struct queue_item *items)
 {
-    struct instances *all = queue->idle.data;
+    struct instances *all = owner;
 
-    if (!all->backend.driver)
-        settle_all(all, items);
-    else
-        while (items)
+    while (items)
+        if (all->backend.driver)
             look_at((struct machine *)queue_take(&items));
+        else
+            settle_world(all, &items);
 }
 
 /* --- events ----------------------------------------------------------------------------------------------------- */
@@ -234,8 +301,7 @@ struct report {
 /* An end that came soon after its start is one of a row. */
 static void note_end(struct machine *machine, const struct workload_exit *exit)
 {
-    if (time_monotonic_us() - machine->started_us > STEADY_US)
-        machine->failures = 0;
+    machine_note_steady(machine);
     machine->ended = true;
     machine->exit = *exit;
     if (!exit->power_off && !exit->over_allowance)
@@ -281,18 +347,21 @@ static void on_event(void *cookie, const struct workload_event *event)
     work_post(all->engine->pool, on_report, report);
 }
 
-struct instances *instances_new(struct engine *engine)
+static void on_expire(struct alarm *alarm);
+static void on_end_tick(struct alarm *alarm);
+
+struct instances *instances_new(struct engine *engine, const struct clock *clock)
 {
     struct instances *all = mem_alloc(sizeof *all);
 
     all->engine = engine;
-    queue_init(&all->queue, engine->loop, look_at_all);
+    all->clock = clock;
+    queue_init(&all->queue, clock, engine->loop, look_at_all, all);
     all->queue.held = true;
-    uv_timer_init(engine->loop, &all->expire);
-    uv_timer_init(engine->loop, &all->rest);
-    all->queue.idle.data = all->expire.data = all->rest.data = all;
-    all->handles = 3;
-    uv_unref((uv_handle_t *)&all->rest);
+    adoption_init(all);
+    alarm_init(&all->expire, clock, engine->loop, on_expire, all);
+    alarm_init(&all->end, clock, engine->loop, on_end_tick, all);
+    all->open = 4;
     store_subscribe(engine->store, on_change, all);
     return all;
 }
@@ -320,15 +389,16 @@ static void expire_in(struct instances *all, struct world *world)
         }
     if (!any)
         tx_rollback(tx);
-    else if (tx_commit(tx, &err) < 0)
-        log_error("expire: %s", err.text);
+    else
+        note_commit(all, tx_commit(tx, &err), &err); /* refused: a minute later */
     arena_free(&arena);
 }
 
-static void on_expire(uv_timer_t *timer)
+static void on_expire(struct alarm *alarm)
 {
-    struct instances *all = timer->data;
+    struct instances *all = alarm->owner;
 
+    alarm_in(alarm, EXPIRE_EVERY_US);
     for (struct world *world = NULL; (world = store_next_world(all->engine->store, world));)
         expire_in(all, world);
 }
@@ -346,8 +416,7 @@ void instances_start(struct instances *all, const struct workload_backend *backe
 {
     all->backend = *backend;
     all->image = image;
-    uv_timer_start(&all->expire, on_expire, EXPIRE_EVERY_MS, EXPIRE_EVERY_MS);
-    uv_unref((uv_handle_t *)&all->expire);
+    alarm_in(&all->expire, EXPIRE_EVERY_US);
     if (backend->driver)
         instances_adopt(all);
     else
@@ -360,10 +429,11 @@ void instances_when_idle(struct instances *all, void (*done)(void *arg), void *a
 }
 
 /* Guests that take their time: the server does not have it. Told again and again: a job may have just begun. */
-static void on_end_tick(uv_timer_t *timer)
+static void on_end_tick(struct alarm *alarm)
 {
-    struct instances *all = timer->data;
+    struct instances *all = alarm->owner;
 
+    alarm_in(alarm, END_TICK_US);
     all->end_ticks++;
     for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));) {
         struct machine *machine = at->value;
@@ -376,17 +446,17 @@ static void on_end_tick(uv_timer_t *timer)
 
 void instances_stop(struct instances *all, void (*done)(void *arg), void *arg)
 {
-    all->queue.stopping = true;
-    uv_timer_stop(&all->expire);
-    uv_timer_start(&all->rest, on_end_tick, END_TICK_MS, END_TICK_MS);
+    all->queue.stopping = all->adoption.queue.stopping = true;
+    alarm_stop(&all->expire);
+    alarm_in(&all->end, END_TICK_US);
     instances_when_idle(all, done, arg);
 }
 
-static void on_handle_closed(uv_handle_t *handle)
+static void on_closed(void *owner)
 {
-    struct instances *all = handle->data;
+    struct instances *all = owner;
 
-    if (--all->handles == 0)
+    if (--all->open == 0)
         free(all);
 }
 
@@ -394,11 +464,14 @@ void instances_free(struct instances *all)
 {
     for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));) {
         struct machine *machine = at->value;
+
+        world_keep(&machine->world, NULL);
         arena_free(&machine->arena);
         free(machine);
     }
     map_free(&all->machines);
-    uv_close((uv_handle_t *)&all->queue.idle, on_handle_closed);
-    uv_close((uv_handle_t *)&all->expire, on_handle_closed);
-    uv_close((uv_handle_t *)&all->rest, on_handle_closed);
+    queue_close(&all->queue, on_closed);
+    queue_close(&all->adoption.queue, on_closed);
+    alarm_close(&all->expire, on_closed);
+    alarm_close(&all->end, on_closed);
 }

@@ -1,7 +1,8 @@
 /*
  * Instances: what the records say should be, against what the driver has. Reads the store's feed; an instance whose
  * record and machine differ gets a job on a worker, one at a time; what comes of it goes back as a transaction.
- * Level-triggered: a change that comes meanwhile is looked at when the job is done.
+ * Level-triggered: a change that comes meanwhile is looked at when the job is done. What the driver or the store
+ * refuses rests, is tried again ever later, and is said once (queue.h).
  *
  *   record            machine wanted       when it is so
  *   pending           running              → running (its init has reported), booted (its user data has run)
@@ -15,12 +16,13 @@
 #pragma once
 
 #include "operation/call.h"
+#include "reconcile/clock.h"
 #include "workload/workload.h"
 
 struct instances;
 
 /* Subscribes to the feed. */
-struct instances *instances_new(struct engine *engine);
+struct instances *instances_new(struct engine *engine, const struct clock *clock);
 /* The sink for a driver that is made before it is given; events are taken from any thread. */
 struct workload_sink instances_sink(struct instances *instances);
 /* Begins: with a driver, asks it what runs and adopts that. `image`: what an instance boots ("host"). Call once, after

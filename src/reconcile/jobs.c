@@ -1,6 +1,5 @@
 /* Jobs: what a driver is asked to do for a machine, on a worker, and what comes of it. */
 #include "base/log.h"
-#include "base/time.h"
 #include "reconcile/become.h"
 #include "reconcile/instances_inside.h"
 #include "reconcile/spec.h"
@@ -40,12 +39,9 @@ static void run_job(void *arg)
 }
 
 /* A pending instance gets one try; a running one whose machine ended gets some more. */
-static void boot_failed(struct machine *machine, struct tx *tx, struct ec2_instance *instance)
+static bool boot_has_failed(const struct machine *machine, enum instance_state state)
 {
-    enum instance_state state = instance_state_of(instance);
-
-    if (state == INSTANCE_PENDING || (state == INSTANCE_RUNNING && ++machine->failed_starts >= RESTARTS_MAX))
-        become_failed(tx, tx_arena(tx), instance, &machine->err);
+    return state == INSTANCE_PENDING || (state == INSTANCE_RUNNING && machine->failed_starts >= RESTARTS_MAX);
 }
 
 /* A start that the server's end cut short: the record still asks for it, and the next server of the data folder boots
@@ -55,42 +51,78 @@ static bool was_cut_short(const struct machine *machine, enum job_kind job)
     return machine->all->queue.stopping && machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT);
 }
 
-static void job_applied(struct machine *machine, struct tx *tx, struct ec2_instance *instance, enum job_kind job)
+/* What has been done, into the record; done twice it is the same. False when it changes nothing. */
+static bool apply(struct machine *machine, struct tx *tx, struct ec2_instance *instance)
 {
-    struct arena *arena = tx_arena(tx);
     enum instance_state state = instance_state_of(instance);
 
-    if (was_cut_short(machine, job))
-        return;
-    if (machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT))
-        boot_failed(machine, tx, instance);
-    else if (machine->r < 0)
-        return;
-    else if (job == JOB_STOP && state == INSTANCE_STOPPING)
-        become_stopped(tx, arena, instance);
-    else if (job == JOB_REMOVE && state == INSTANCE_SHUTTING_DOWN)
-        become_terminated(tx, arena, instance);
-    else if ((job == JOB_REBOOT || job == JOB_ENSURE) && state == INSTANCE_RUNNING)
+    if (machine->outcome == JOB_STOP && state == INSTANCE_STOPPING) {
+        become_stopped(tx, tx_arena(tx), instance);
+    } else if (machine->outcome == JOB_REMOVE && state == INSTANCE_SHUTTING_DOWN) {
+        become_terminated(tx, tx_arena(tx), instance);
+    } else if (machine->outcome == JOB_ENSURE && boot_has_failed(machine, state)) {
+        become_failed(tx, tx_arena(tx), instance, &machine->err);
+        machine->trouble = (struct trouble){0}; /* it was said, and is not tried any more */
+    } else if (machine->outcome == JOB_REBOOT && state == INSTANCE_RUNNING &&
+               instance->reboots_done.value != machine->reboots) {
         instance->reboots_done = INT(machine->reboots); /* a boot after an end serves a reboot asked for meanwhile */
+    } else {
+        return false;
+    }
+    return true;
 }
 
-/* What the machine is to us after its job. */
+int machine_apply_outcome(struct machine *machine)
+{
+    struct arena arena = ARENA_INIT;
+    struct tx *tx = tx_begin(machine->all->engine->store, machine->world, &arena, S("reconcile"));
+    struct ec2_instance *instance = tx_edit(tx, EC2_INSTANCE, str_of(machine->id));
+    int r = 0;
+
+    if (instance && apply(machine, tx, instance))
+        r = machine_commit(machine, tx);
+    else
+        tx_rollback(tx);
+    arena_free(&arena);
+    if (r == 0)
+        machine->outcome = JOB_NONE;
+    return r;
+}
+
+/* It has failed: said once, and done again later. */
+static void note_failure(struct machine *machine, enum job_kind job)
+{
+    trouble_say(&machine->trouble, machine->id, &machine->err);
+    machine_rest(machine, job == JOB_REBOOT ? JOB_ENSURE : job);
+    if (job == JOB_STOP || job == JOB_REMOVE)
+        return;
+    machine->failed_starts++;
+    machine->outcome = JOB_ENSURE;
+}
+
+static void note_success(struct machine *machine, enum job_kind job)
+{
+    trouble_over(&machine->trouble, machine->id);
+    if (job == JOB_STOP || job == JOB_REMOVE)
+        machine->failures = 0;
+    if (job == JOB_REMOVE)
+        machine->present = false;
+    machine->outcome = job == JOB_ENSURE ? JOB_REBOOT : job;
+}
+
+/* What the machine is to us after its job. What is not in the record yet is the outcome. */
 static void note_job(struct machine *machine, enum job_kind job)
 {
-    if (was_cut_short(machine, job)) {
+    if (was_cut_short(machine, job))
         log_info("%s: %s", machine->id, machine->err.text);
-    } else if (machine->r < 0) {
-        log_error("%s: %s", machine->id, machine->err.text);
-        machine_rest(machine, job == JOB_REBOOT ? JOB_ENSURE : job);
-    } else if (job == JOB_STOP || job == JOB_REMOVE) {
-        machine->failures = 0;
-    }
+    else if (machine->r < 0)
+        note_failure(machine, job);
+    else
+        note_success(machine, job);
     if (job == JOB_STOP || job == JOB_REMOVE || machine->r < 0) {
         machine->generation = 0;
         machine->ready = machine->booted = machine->ended = false;
     }
-    if (job == JOB_REMOVE && machine->r >= 0)
-        machine->present = false;
 }
 
 static void on_job_done(void *arg)
@@ -98,26 +130,15 @@ static void on_job_done(void *arg)
     struct machine *machine = arg;
     struct instances *all = machine->all;
     enum job_kind job = machine->job;
-    struct arena arena = ARENA_INIT;
-    struct tx *tx;
-    struct ec2_instance *instance;
-    struct err err = ERR_INIT;
 
     machine->job = JOB_NONE;
     machine->hurried = false;
     arena_free(&machine->arena);
     note_job(machine, job);
-    tx = tx_begin(all->engine->store, machine->world, &arena, S("reconcile"));
-    instance = tx_edit(tx, EC2_INSTANCE, str_of(machine->id));
-    if (instance) {
-        job_applied(machine, tx, instance, job);
-        if (tx_commit(tx, &err) < 0)
-            machine_log_failed_commit(machine, &err);
-    } else {
-        tx_rollback(tx);
-    }
-    arena_free(&arena);
-    machine_enqueue(machine); /* look again: something may have changed meanwhile */
+    /* At once, since a server that ends looks at nothing any more; then it is looked at: what the record asks for may
+     * have changed meanwhile. */
+    if (machine->outcome == JOB_NONE || machine_apply_outcome(machine) == 0)
+        machine_enqueue(machine);
     queue_job_ended(&all->queue);
 }
 
@@ -128,7 +149,7 @@ void machine_start_job(struct machine *machine, enum job_kind job)
     machine->job = job;
     machine->r = 0;
     machine->err = ERR_INIT;
-    machine->rest_until_us = 0;
+    queue_end_rest(&machine->all->queue, &machine->item);
     queue_job_begins(&machine->all->queue);
     work_run(machine->all->engine->pool, run_job, on_job_done, machine);
 }
@@ -175,7 +196,7 @@ void machine_start_boot(struct machine *machine, struct tx *tx, const struct ec2
     machine->generation = instance->generation.value;
     machine->reboots = instance->reboots_asked.value;
     machine->ready = machine->booted = machine->ended = false;
-    machine->started_us = time_monotonic_us();
+    machine->started_us = machine->all->clock->now_us();
     machine->err = ERR_INIT;
     machine->r = spec_of_instance(tx, &machine->arena, instance, machine->all->image,
                                   store_last(machine->all->engine->store), &machine->spec, &machine->err);

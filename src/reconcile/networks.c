@@ -1,6 +1,5 @@
 #include "reconcile/networks.h"
 
-#include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "operation/park.h"
@@ -8,13 +7,14 @@
 #include "reconcile/queue.h"
 #include "services/ec2/instance.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-enum { ID_SIZE = 32 };
+enum { ID_SIZE = 32, NAME_SIZE = ID_SIZE + 16 };
 
 enum part_kind { PART_VPC, PART_GROUP, PART_INTERFACE };
 
-/* One thing that the driver may have to be told of. It exists while it is stale or being told. */
+/* One thing that the driver may have to be told of. It exists while it is stale, is being told or was refused. */
 struct part {
     struct queue_item item;
     enum part_kind kind;
@@ -23,6 +23,8 @@ struct part {
     struct world *world;
     bool busy, again;                /* again: went stale while it was being told */
     uint64_t since, last, described; /* numbers of the first and last commit that is not told; what it is told as of */
+    unsigned failures;               /* to tell it, in a row */
+    struct trouble trouble;
 
     /* The job's. gone: the record is. */
     struct arena arena;
@@ -76,8 +78,19 @@ static struct part *stale(struct networks *network, struct world *world, enum pa
     return part;
 }
 
+/* What a log calls it. */
+static const char *name_of(const struct part *part, char name[NAME_SIZE])
+{
+    snprintf(name, NAME_SIZE, "network: %s", part->id);
+    return name;
+}
+
 static void forget(struct part *part)
 {
+    char name[NAME_SIZE];
+
+    trouble_over(&part->trouble, name_of(part, name));
+    queue_end_rest(&part->network->queue, &part->item);
     map_remove(&part->network->parts, str_of(part->id));
     world_keep(&part->world, NULL);
     arena_free(&part->arena);
@@ -177,6 +190,15 @@ static void tell(void *arg)
         part->r = backend->driver->set_interface(backend->cookie, &part->interface, &part->err);
 }
 
+/* It was refused: what the records then say is told again later, until the driver takes it. */
+static void rest(struct part *part)
+{
+    char name[NAME_SIZE];
+
+    trouble_say(&part->trouble, name_of(part, name), &part->err);
+    queue_rest(&part->network->queue, &part->item, ++part->failures);
+}
+
 static void on_told(void *arg)
 {
     struct part *part = arg;
@@ -184,13 +206,18 @@ static void on_told(void *arg)
 
     part->busy = part->adopting = false;
     arena_free(&part->arena);
-    if (part->r < 0)
-        log_error("network: %s: %s", part->id, part->err.text);
-    part->since = part->last > part->described ? part->described + 1 : 0;
-    if (part->again)
-        enqueue(part);
-    else
-        forget(part);
+    if (part->r < 0) {
+        rest(part);
+        if (part->again) /* what it is to be told now is something else */
+            enqueue(part);
+    } else {
+        part->failures = 0;
+        part->since = part->last > part->described ? part->described + 1 : 0;
+        if (part->again)
+            enqueue(part);
+        else
+            forget(part);
+    }
     parking_look(network->engine->parking);
     queue_job_ended(&network->queue);
 }
@@ -216,12 +243,8 @@ static void describe_interface(struct part *part, struct tx *tx, uint64_t versio
 
     part->held = instance && !part->adopting && instance_state_of(instance) == INSTANCE_PENDING;
     part->skip = !instance || (!part->adopting && instance_state_of(instance) != INSTANCE_RUNNING);
-    if (part->skip)
-        return;
-    if (network_interface_spec(tx, &part->arena, eni, version, &part->interface, &part->err) < 0) {
-        log_error("network: %s", part->err.text);
-        part->skip = true;
-    }
+    if (!part->skip)
+        part->r = network_interface_spec(tx, &part->arena, eni, version, &part->interface, &part->err);
 }
 
 static void describe(struct part *part)
@@ -251,10 +274,16 @@ static void look_at(struct part *part)
 
     if (network->queue.stopping)
         return;
+    queue_end_rest(&network->queue, &part->item);
     describe(part);
     if (part->skip) {
         if (!part->held)
             forget(part);
+        return;
+    }
+    if (part->r < 0) {
+        arena_free(&part->arena);
+        rest(part);
         return;
     }
     part->busy = true;
@@ -263,23 +292,24 @@ static void look_at(struct part *part)
     work_run(network->engine->pool, tell, on_told, part);
 }
 
-static void look_at_all(struct queue *queue, struct queue_item *items)
+static void look_at_all(void *owner, struct queue_item *items)
 {
-    struct networks *network = queue->idle.data;
+    struct networks *network = owner;
 
     while (items)
         look_at((struct part *)queue_take(&items));
     parking_look(network->engine->parking); /* some had nothing to be told of */
 }
 
-/* Is anything that this commit changed still to be told? What is held waits for its machine, so nobody waits for it. */
+/* Is anything that this commit changed still to be told? What is held waits for its machine and what was refused rests:
+ * nobody waits for those. */
 static bool behind(void *cookie, uint64_t number)
 {
     struct networks *network = cookie;
 
     for (struct map_slot *at = NULL; (at = map_next(&network->parts, at));) {
         const struct part *part = at->value;
-        if (part->since && part->since <= number && number <= part->last && !part->held)
+        if (part->since && part->since <= number && number <= part->last && !part->held && !part->failures)
             return true;
     }
     return false;
@@ -288,13 +318,12 @@ static bool behind(void *cookie, uint64_t number)
 /* --- start and end --------------------------------------------------------------------------------------------------
  */
 
-struct networks *networks_new(struct engine *engine)
+struct networks *networks_new(struct engine *engine, const struct clock *clock)
 {
     struct networks *network = mem_alloc(sizeof *network);
 
     network->engine = engine;
-    queue_init(&network->queue, engine->loop, look_at_all);
-    network->queue.idle.data = network;
+    queue_init(&network->queue, clock, engine->loop, look_at_all, network);
     store_subscribe(engine->store, on_change, network);
     return network;
 }
@@ -337,18 +366,14 @@ void networks_stop(struct networks *network, void (*done)(void *arg), void *arg)
     queue_when_idle(&network->queue, done, arg);
 }
 
-static void on_closed(uv_handle_t *handle)
-{
-    free(handle->data);
-}
-
 void networks_free(struct networks *network)
 {
     for (struct map_slot *at = NULL; (at = map_next(&network->parts, at));) {
         struct part *part = at->value;
+        world_keep(&part->world, NULL);
         arena_free(&part->arena);
         free(part);
     }
     map_free(&network->parts);
-    uv_close((uv_handle_t *)&network->queue.idle, on_closed);
+    queue_close(&network->queue, free);
 }

@@ -2,16 +2,17 @@
  * The network: what records say of VPCs, security groups and interfaces, told to the driver as it changes. A record
  * that changes makes its VPC, its group or its interface stale; what is stale is described whole and told on a worker,
  * one thing at a time for one id; the answer to who changed it waits for that (park.h). What nothing runs in is not
- * told: ensure brings what a machine needs.
+ * told: ensure brings what a machine needs. What the driver refused is told again, ever later, until it is obeyed.
  */
 #pragma once
 
 #include "operation/call.h"
+#include "reconcile/clock.h"
 #include "workload/workload.h"
 
 struct networks;
 
-struct networks *networks_new(struct engine *engine); /* subscribes to the feed */
+struct networks *networks_new(struct engine *engine, const struct clock *clock); /* subscribes to the feed */
 /*
  * Tells the driver of every interface whose instance runs, then calls done(arg), from the loop or at once: what runs is
  * adopted so, before anything else starts. A driver that filters nothing is told nothing.

@@ -1,53 +1,86 @@
-/* What fails is tried again, ever later: a job that failed, a machine that ended soon after its start. */
-#include "base/time.h"
-#include "reconcile/instances_inside.h"
+/* What fails is tried again, ever later, and is complained about once. */
+#include "base/log.h"
+#include "reconcile/queue.h"
 
 enum { REST_FIRST_MS = 200, REST_MAX_MS = 30000 };
 
-static void on_rest(uv_timer_t *timer);
-
-static void wake_resting(struct instances *all)
-{
-    int64_t now = time_monotonic_us(), next = INT64_MAX;
-
-    for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));) {
-        struct machine *machine = at->value;
-
-        if (!machine->rest_until_us)
-            continue;
-        if (machine->rest_until_us > now) {
-            next = machine->rest_until_us < next ? machine->rest_until_us : next;
-            continue;
-        }
-        machine->rest_until_us = 0;
-        machine_enqueue(machine);
-    }
-    if (next != INT64_MAX && !all->queue.stopping)
-        uv_timer_start(&all->rest, on_rest, (uint64_t)(next - now) / 1000 + 1, 0);
-}
-
-static void on_rest(uv_timer_t *timer)
-{
-    wake_resting(timer->data);
-}
-
-/* The first time at once, then ever later. */
-void machine_rest(struct machine *machine, enum job_kind job)
+int64_t rest_us(unsigned failures)
 {
     int64_t ms = REST_FIRST_MS;
 
-    machine->failures++;
-    machine->resting = job;
-    if (machine->failures < 2)
-        return;
-    for (unsigned i = 2; i < machine->failures && ms < REST_MAX_MS; i++)
+    if (failures < 2)
+        return 0;
+    for (unsigned i = 2; i < failures && ms < REST_MAX_MS; i++)
         ms *= 2;
-    machine->rest_until_us = time_monotonic_us() + (ms < REST_MAX_MS ? ms : REST_MAX_MS) * 1000;
-    wake_resting(machine->all);
+    return (ms < REST_MAX_MS ? ms : REST_MAX_MS) * 1000;
 }
 
-/* What waits is a job of one kind: another kind, asked for meanwhile, does not. */
-bool machine_rests(const struct machine *machine, enum job_kind job)
+/* The alarm, for the first of those that rest. */
+static void set_alarm(struct queue *queue)
 {
-    return machine->rest_until_us && machine->resting == job;
+    int64_t next = INT64_MAX;
+
+    for (const struct queue_item *item = queue->resting; item; item = item->next_resting)
+        next = item->rest_until_us < next ? item->rest_until_us : next;
+    if (queue->resting && !queue->stopping)
+        alarm_in(&queue->alarm, next - queue->alarm.clock->now_us());
+}
+
+void queue_end_rest(struct queue *queue, struct queue_item *item)
+{
+    struct queue_item **at = &queue->resting;
+
+    if (!item->rest_until_us)
+        return;
+    while (*at != item)
+        at = &(*at)->next_resting;
+    *at = item->next_resting;
+    item->rest_until_us = 0;
+}
+
+void queue_rest(struct queue *queue, struct queue_item *item, unsigned failures)
+{
+    queue_end_rest(queue, item);
+    if (failures < 2) {
+        queue_push(queue, item);
+        return;
+    }
+    item->rest_until_us = queue->alarm.clock->now_us() + rest_us(failures);
+    item->next_resting = queue->resting;
+    queue->resting = item;
+    set_alarm(queue);
+}
+
+bool queue_rests(const struct queue_item *item)
+{
+    return item->rest_until_us != 0;
+}
+
+void queue_wake_rested(struct queue *queue)
+{
+    int64_t now = queue->alarm.clock->now_us();
+    struct queue_item *next;
+
+    for (struct queue_item *item = queue->resting; item; item = next) {
+        next = item->next_resting;
+        if (item->rest_until_us > now)
+            continue;
+        queue_end_rest(queue, item);
+        queue_push(queue, item);
+    }
+    set_alarm(queue);
+}
+
+void trouble_say(struct trouble *trouble, const char *of, const struct err *err)
+{
+    if (!trouble->said)
+        log_error("%s: %s", of, err->text);
+    trouble->said = true;
+}
+
+void trouble_over(struct trouble *trouble, const char *of)
+{
+    if (trouble->said)
+        log_info("%s: what failed before is over", of);
+    trouble->said = false;
 }
