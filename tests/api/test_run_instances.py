@@ -182,6 +182,7 @@ def test_tags_go_to_the_kinds_that_they_name(ec2, launch):
     ("MissingParameter", {"NetworkInterfaces": [{"Description": "d"}]}), ("InvalidParameterValue", {"NetworkInterfaces": [{"DeviceIndex": 1}]}),
     ("InvalidParameterCombination", {"NetworkInterfaces": [{"DeviceIndex": 0}, {"DeviceIndex": 0}]}),
     ("AttachmentLimitExceeded", {"NetworkInterfaces": [{"DeviceIndex": n} for n in range(3)]}),
+    ("AttachmentLimitExceeded", {"NetworkInterfaces": [{"DeviceIndex": 0}, {"DeviceIndex": 1, "NetworkCardIndex": 1}]}),
     ("PrivateIpAddressLimitExceeded", {"NetworkInterfaces": [{"DeviceIndex": 0, "SecondaryPrivateIpAddressCount": 2}]}),
     ("InvalidParameterCombination", {"NetworkInterfaces": [{"DeviceIndex": 0}], "SecurityGroupIds": ["sg-" + NOBODY]}),
     ("InvalidParameterCombination", {"NetworkInterfaces": [{"DeviceIndex": 0, "SecondaryPrivateIpAddressCount": 1,
