@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 struct job {
@@ -149,6 +150,7 @@ static void on_closed(uv_handle_t *handle)
 
 void work_pool_free(struct work_pool *pool)
 {
+    assert(pool->pending == 0);
     uv_mutex_lock(&pool->lock);
     pool->stopping = true;
     uv_cond_broadcast(&pool->wake);

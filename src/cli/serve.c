@@ -73,6 +73,8 @@ struct server {
     struct http_server *http;
     struct http_listener *listener;
     uv_signal_t signals[ARRAY_LEN(endings)];
+    bool reaping, workloads_closed;
+    atomic_bool reap_no_more; /* what dead servers left is the next one's */
     struct memory memory;
     uv_timer_t hold; /* keeps the loop going until the end is over: the handles that do the work do not */
 };
@@ -167,11 +169,20 @@ static int read_console(void *cookie, struct str id, size_t limit, struct buf *o
 /* On a worker, behind the first answers: what servers that are dead and have no data folder left on this host. */
 static void reap_dead(void *arg)
 {
-    owner_reap_dead(workload_native_reap);
+    struct server *server = arg;
+
+    owner_reap_dead(workload_native_reap, &server->reap_no_more);
 }
+
+static void close_rest(struct server *server);
 
 static void on_reaped(void *arg)
 {
+    struct server *server = arg;
+
+    server->reaping = false;
+    if (server->workloads_closed)
+        close_rest(server);
 }
 
 static void have_no_machines(struct server *server)
@@ -217,7 +228,8 @@ static void start_instances(struct server *server)
     if (server->backend.driver) {
         server->engine.console_cookie = &server->backend;
         server->engine.console = read_console;
-        work_run(server->engine.pool, reap_dead, on_reaped, NULL);
+        server->reaping = true;
+        work_run(server->engine.pool, reap_dead, on_reaped, server);
     }
     networks_start(server->network, &server->backend, on_network_told, server);
 }
@@ -315,10 +327,8 @@ static int announce(struct server *server, struct err *err)
     return r;
 }
 
-static void on_workloads_closed(void *arg)
+static void close_rest(struct server *server)
 {
-    struct server *server = arg;
-
     instances_free(server->instances);
     networks_free(server->network);
     parking_free(server->engine.parking);
@@ -330,6 +340,16 @@ static void on_workloads_closed(void *arg)
     uv_close((uv_handle_t *)&server->hold, NULL);
     memory_close(&server->memory);
     run_folder_close(&server->run_folder);
+}
+
+/* The pool goes last, with no job in it. */
+static void on_workloads_closed(void *arg)
+{
+    struct server *server = arg;
+
+    server->workloads_closed = true;
+    if (!server->reaping) /* else on_reaped goes on here */
+        close_rest(server);
 }
 
 /* On a worker: removing machines takes time. */
@@ -385,6 +405,7 @@ static void begin_end(struct server *server)
     signal(SIGALRM, SIG_DFL);
     alarm(END_SECONDS);
     uv_timer_start(&server->hold, on_hold, 1000 * END_SECONDS, 0);
+    server->reap_no_more = true;
     introspection_stop(&server->own);
     http_server_stop(server->http, GRACE_MS, on_http_stopped, server);
 }

@@ -322,7 +322,7 @@ int open_world(void **state)
         snprintf(why_not, sizeof why_not, "%s", err.text);
         return 0;
     }
-    owner_reap_dead(workload_native_reap); /* what a run that was killed has left */
+    owner_reap_dead(workload_native_reap, NULL); /* what a run that was killed has left */
     host_bash = str_equal(image_default(), S("host"));
     if (owner_take((struct str){0}, &owner, &err) < 0) {
         print_error("%s\n", err.text);

@@ -69,7 +69,7 @@ static void a_dead_owners_machines_are_reaped(void **state)
     owner_release(&owner, false);
     owner = alive;
     backend = backend_of_alive;
-    owner_reap_dead(workload_native_reap);
+    owner_reap_dead(workload_native_reap, NULL);
     assert_int_equal(access(dead_run, F_OK), -1);
     assert_int_equal(access(dead_state, F_OK), -1);
     assert_int_equal(access(owner.run, F_OK), 0);

@@ -324,21 +324,22 @@ static void reap_one(const char *id, int (*reap)(const struct owner *dead, struc
         reap_locked(&owner, reap);
 }
 
-static void reap_in(const char *folder, int (*reap)(const struct owner *dead, struct err *err))
+static void reap_in(const char *folder, int (*reap)(const struct owner *dead, struct err *err),
+                    const atomic_bool *cancel)
 {
     DIR *dir = opendir(folder);
 
     if (!dir)
         return;
-    for (struct dirent *entry; (entry = readdir(dir));) {
+    for (struct dirent *entry; !(cancel && atomic_load(cancel)) && (entry = readdir(dir));) {
         if (valid_id(str_of(entry->d_name)))
             reap_one(entry->d_name, reap);
     }
     closedir(dir);
 }
 
-void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err))
+void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err), const atomic_bool *cancel)
 {
-    reap_in(RUN, reap);
-    reap_in(STATE, reap);
+    reap_in(RUN, reap, cancel);
+    reap_in(STATE, reap, cancel);
 }

@@ -8,6 +8,8 @@
 
 #include "base/err.h"
 
+#include <stdatomic.h>
+
 enum { OWNER_ID_SIZE = 9, OWNER_PATH = 64, OWNER_TOKEN = 72 };
 
 struct owner {
@@ -40,6 +42,6 @@ void owner_release(struct owner *owner, bool gone);
  * Calls `reap` for each owner on this host that is dead (its lock is free) and has no data folder to come back to, with
  * its lock held, then removes its folders. That is also what a data folder's owner left when the folder has been
  * deleted, but not when it is elsewhere, or when nobody can say (home.h). Owners are found in both folders: after a
- * reboot of the host only disks are left. What fails is logged.
+ * reboot of the host only disks are left. What fails is logged. *cancel: before the next owner; NULL: it cannot be.
  */
-void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err));
+void owner_reap_dead(int (*reap)(const struct owner *dead, struct err *err), const atomic_bool *cancel);

@@ -48,7 +48,7 @@ static void an_owner_with_a_data_folder_is_not_reaped(void **state)
     assert_non_null(mkdtemp(folder));
     assert_int_equal(owner_take(str_of(folder), &owner, &err), 0);
     owner_release(&owner, false);
-    owner_reap_dead(workload_native_reap);
+    owner_reap_dead(workload_native_reap, NULL);
     assert_int_equal(access(owner.run, F_OK), 0);
     assert_int_equal(owner_take(str_of(folder), &owner, &err), 0);
     owner_release(&owner, true);
@@ -66,10 +66,10 @@ static void what_a_deleted_data_folder_left_is_reaped(void **state)
     assert_non_null(mkdtemp(folder));
     assert_int_equal(owner_take(str_of(folder), &owner, &err), 0);
     assert_int_equal(tree_remove(AT_FDCWD, folder, &err), 0);
-    owner_reap_dead(workload_native_reap); /* it lives */
+    owner_reap_dead(workload_native_reap, NULL); /* it lives */
     assert_int_equal(access(owner.run, F_OK), 0);
     owner_release(&owner, false);
-    owner_reap_dead(workload_native_reap);
+    owner_reap_dead(workload_native_reap, NULL);
     assert_int_equal(access(owner.run, F_OK), -1);
     assert_int_equal(access(owner.state, F_OK), -1);
 }
@@ -102,7 +102,7 @@ static void disks_outlive_a_reboot_if_someone_can_come_back_for_them(void **stat
     assert_int_equal(tree_remove(AT_FDCWD, memory.run, &err), 0);
     snprintf(moved, sizeof moved, "%s-moved", folder);
     assert_int_equal(rename(folder, moved), 0);
-    owner_reap_dead(workload_native_reap);
+    owner_reap_dead(workload_native_reap, NULL);
     assert_int_equal(access(disk, F_OK), 0);
     assert_int_equal(access(owner.run, F_OK), -1);
     assert_int_equal(access(memory.state, F_OK), -1);
@@ -111,7 +111,7 @@ static void disks_outlive_a_reboot_if_someone_can_come_back_for_them(void **stat
     owner_release(&owner, false);
     assert_int_equal(tree_remove(AT_FDCWD, owner.run, &err), 0);
     assert_int_equal(tree_remove(AT_FDCWD, moved, &err), 0);
-    owner_reap_dead(workload_native_reap);
+    owner_reap_dead(workload_native_reap, NULL);
     assert_int_equal(access(owner.state, F_OK), -1);
 }
 
@@ -124,7 +124,7 @@ static void a_server_with_another_run_folder_is_alive_by_its_state_folder(void *
         skip();
     assert_int_equal(owner_take((struct str){0}, &owner, &err), 0);
     assert_int_equal(tree_remove(AT_FDCWD, owner.run, &err), 0);
-    owner_reap_dead(workload_native_reap);
+    owner_reap_dead(workload_native_reap, NULL);
     assert_int_equal(access(owner.state, F_OK), 0);
     owner_release(&owner, true);
     assert_int_equal(access(owner.state, F_OK), -1);
@@ -142,7 +142,7 @@ static void a_start_that_was_cut_short_leaves_nothing(void **state)
     snprintf(path, sizeof path, "%s/home", owner.state);
     assert_int_equal(unlink(path), 0);
     owner_release(&owner, false);
-    owner_reap_dead(workload_native_reap);
+    owner_reap_dead(workload_native_reap, NULL);
     assert_int_equal(access(owner.run, F_OK), -1);
     assert_int_equal(access(owner.state, F_OK), -1);
 }
