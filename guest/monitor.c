@@ -123,6 +123,40 @@ static _Noreturn void give_up(void)
     _exit(1);
 }
 
+/* ---- on whose account it works ---- */
+
+static void enter_group(const char *file)
+{
+    int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, "0", 1) < 0)
+        ring_write("haar: the monitor's work is not on the machine's account\n", 57);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* After READY, as it takes a moment. */
+static void open_account(void)
+{
+    char folder[MONITOR_PATH];
+    char *slash;
+
+    memcpy(folder, machine.config.account, sizeof folder);
+    slash = strrchr(folder, '/');
+    if (!slash)
+        return;
+    *slash = '\0';
+    mkdir(folder, 0755);
+    enter_group(machine.config.account);
+}
+
+/* The group can be removed as soon as the end has been told, though the kernel may still unmount our disks. */
+static void close_account(void)
+{
+    if (machine.config.home[0] && flags & MONITOR_IS_READY)
+        enter_group(machine.config.home);
+}
+
 /* ---- what the machine's init says ---- */
 
 static void init_report(void)
@@ -138,11 +172,16 @@ static void init_report(void)
         return;
     switch (report[0]) {
     case INIT_READY:
+        if (flags & MONITOR_IS_READY)
+            break;
         flags |= MONITOR_IS_READY;
         tell(MONITOR_READY, machine.pid);
         launch_leave(&machine);
+        open_account();
         break;
     case INIT_BOOTED:
+        if (flags & MONITOR_IS_BOOTED)
+            break;
         flags |= MONITOR_IS_BOOTED;
         tell(MONITOR_BOOTED, 0);
         break;
@@ -348,6 +387,7 @@ static _Noreturn void finish(void)
     ring_write(last_line, strlen(last_line));
     note_end();
     write_exit();
+    close_account();
     close(MONITOR_DISK); /* its lock: who hears of the end may use the disk */
     tell(MONITOR_EXITED, end_status);
     _exit(0);

@@ -50,7 +50,10 @@ struct monitor_config {
     char layers[MONITOR_LAYERS][MONITOR_PATH];     /* of the root, topmost first */
     char usr_layers[MONITOR_LAYERS][MONITOR_PATH]; /* of an overlay of its own for /usr, or none */
     char join[MONITOR_CGROUPS][MONITOR_PATH]; /* files to which a process writes 0 to be in the machine's cgroups */
-    char oom[MONITOR_PATH]; /* the file whose line "oom_kill N" counts kills for want of memory, or none */
+    char account[MONITOR_PATH]; /* … and one for the monitor itself, once the machine has come up: what the guest makes
+                                   it do is on the machine's account. Its folder may have to be made. Or none */
+    char home[MONITOR_PATH];    /* … and one to be where it was before, or none */
+    char oom[MONITOR_PATH];     /* the file whose line "oom_kill N" counts kills for want of memory, or none */
     char host_name[65];
     char note[512]; /* the console's first line */
 };

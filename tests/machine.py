@@ -104,13 +104,20 @@ class Machine:
         return [path for path in glob.glob(f"/sys/fs/cgroup/**/haar/{self.owner}/{self.id}", recursive=True)]
 
     def pids(self):
+        """Of the guest's processes: the monitor's are beside them."""
         found = set()
         for group in self.groups():
-            try:
-                found.update(map(int, pathlib.Path(group, "cgroup.procs").read_text().split()))
-            except OSError:
-                pass
+            for part in ("", "guest"):
+                try:
+                    found.update(map(int, pathlib.Path(group, part, "cgroup.procs").read_text().split()))
+                except OSError:
+                    pass
         return found
+
+    def limit(self, *names):
+        """The file of its cgroups that holds one of these limits, or None."""
+        files = [pathlib.Path(group, part, name) for group in self.groups() for part in ("", "guest") for name in names]
+        return next((file for file in files if file.exists() and not file.read_text().startswith(("max", "-1"))), None)
 
     def init(self):
         """The pid of its init on the host, or None."""

@@ -32,26 +32,42 @@ static int owner_folder(char path[CGROUP_PATH], struct str owner, bool unified, 
 }
 
 /* cpu and cpuacct may share a mount with others; one tree serves then for both. */
-static bool have_tree(const struct cgroups *cgroups, const char *path)
+static struct cgroup_tree *find_tree(struct cgroups *cgroups, const char *path)
 {
     for (size_t i = 0; i < cgroups->count; i++) {
         if (strncmp(cgroups->trees[i].path, path, strlen(path)) == 0)
-            return true;
+            return &cgroups->trees[i];
     }
-    return false;
+    return NULL;
+}
+
+static void note_passed_on(struct cgroup_tree *tree)
+{
+    for (size_t i = 0; i < CGROUP_CONTROLLERS; i++) {
+        size_t at = strlen(tree->passed_on);
+
+        if (cgroup_lists(tree->path, "cgroup.subtree_control", cgroup_controllers[i]))
+            snprintf(tree->passed_on + at, sizeof tree->passed_on - at, "+%s ", cgroup_controllers[i]);
+    }
 }
 
 static int add_tree(struct cgroups *cgroups, const struct hierarchy *in, const char *controller, struct str owner,
                     struct err *err)
 {
-    struct cgroup_tree tree = {.unified = in->is_unified};
+    struct cgroup_tree tree = {.unified = in->is_unified}, *there = find_tree(cgroups, in->path);
     int r;
 
-    if (have_tree(cgroups, in->path))
+    tree.split = tree.unified || str_equal(str_of(controller), str_of(cgroup_controllers[CGROUP_CPU]));
+    if (there) {
+        there->split = there->split || tree.split;
         return 0;
+    }
     memcpy(tree.path, in->path, sizeof tree.path);
+    memcpy(tree.own, in->own, sizeof tree.own);
     snprintf(tree.controller, sizeof tree.controller, "%s", controller);
     r = owner_folder(tree.path, owner, tree.unified, err);
+    if (r == 0 && tree.unified)
+        note_passed_on(&tree);
     if (r == 0)
         cgroups->trees[cgroups->count++] = tree;
     return r;
@@ -118,7 +134,9 @@ int cgroups_keep(struct cgroups *cgroups, const char *state_dir, struct err *err
 
 /* ---- a machine's ---- */
 
-enum { PERIOD_US = 100000 };
+enum { PERIOD_US = 100000, GROUP_PATH = MONITOR_PATH + 32 };
+#define GUEST "/guest"
+#define MONITOR "/monitor"
 
 static int limit_unified(const struct cgroups *cgroups, const char *folder, const struct cgroup_limits *limits)
 {
@@ -128,9 +146,9 @@ static int limit_unified(const struct cgroups *cgroups, const char *folder, cons
         uint64_t number;
         unsigned period;
     } files[] = {
-        {CGROUP_MEMORY, "memory.max", limits->memory_bytes, 0},
-        {CGROUP_MEMORY, "memory.swap.max", 0, 0},
-        {CGROUP_PIDS, "pids.max", limits->processes, 0},
+        {CGROUP_MEMORY, GUEST "/memory.max", limits->memory_bytes, 0},
+        {CGROUP_MEMORY, GUEST "/memory.swap.max", 0, 0},
+        {CGROUP_PIDS, GUEST "/pids.max", limits->processes, 0},
         {CGROUP_CPU, "cpu.max", (uint64_t)limits->vcpus * PERIOD_US, PERIOD_US},
     };
     int r = 0;
@@ -146,7 +164,7 @@ static int limit_unified(const struct cgroups *cgroups, const char *folder, cons
         if (files[i].period)
             snprintf(value + at, sizeof value - (size_t)at, " %u", files[i].period);
         /* A kernel without swap accounting has no file for it. */
-        if (cgroup_put(folder, files[i].file, value) < 0 && strcmp(files[i].file, "memory.swap.max") != 0)
+        if (cgroup_put(folder, files[i].file, value) < 0 && !strstr(files[i].file, "memory.swap.max"))
             r = -1;
     }
     return r;
@@ -173,17 +191,42 @@ int cgroups_name(const struct cgroups *cgroups, struct str id, struct monitor_co
     for (size_t i = 0; i < cgroups->count; i++) {
         const struct cgroup_tree *tree = &cgroups->trees[i];
         char folder[MONITOR_PATH - 24];
+        const char *members;
 
         if (snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id)) >= (int)sizeof folder)
             return err_os(err, ENAMETOOLONG, "name cgroup %s", folder);
         /* On version 1, joining by the file "tasks" spares the wait for a grace period that "cgroup.procs" has. */
-        snprintf(config->join[i], MONITOR_PATH, "%s/%s", folder, tree->unified ? "cgroup.procs" : "tasks");
+        members = tree->unified ? "cgroup.procs" : "tasks";
+        snprintf(config->join[i], MONITOR_PATH, "%s%s/%s", folder, tree->split ? GUEST : "", members);
+        if (tree->split && (!config->account[0] || !tree->unified)) { /* where cpu is, if it is anywhere */
+            snprintf(config->account, MONITOR_PATH, "%s" MONITOR "/%s", folder, members);
+            snprintf(config->home, MONITOR_PATH, "%s/%s", tree->own, members);
+        }
         if (tree->unified)
-            snprintf(config->oom, MONITOR_PATH, "%s/memory.events", folder);
+            snprintf(config->oom, MONITOR_PATH, "%s" GUEST "/memory.events", folder);
         else if (str_equal(str_of(tree->controller), S("memory")))
             snprintf(config->oom, MONITOR_PATH, "%s/memory.oom_control", folder);
     }
     return 0;
+}
+
+static int make_group(const char *folder, struct err *err)
+{
+    return mkdir(folder, 0755) < 0 && errno != EEXIST ? err_os(err, errno, "make cgroup %s", folder) : 0;
+}
+
+/* The monitor makes its own. */
+static int make_groups(const struct cgroup_tree *tree, const char *folder, struct err *err)
+{
+    char guest[GROUP_PATH];
+    int r = make_group(folder, err);
+
+    if (r < 0 || !tree->split)
+        return r;
+    if (tree->passed_on[0] && cgroup_put(folder, "cgroup.subtree_control", tree->passed_on) < 0)
+        log_warning("cgroup %s passes no limits on", folder);
+    snprintf(guest, sizeof guest, "%s" GUEST, folder);
+    return make_group(guest, err);
 }
 
 int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *limits, struct err *err)
@@ -191,10 +234,12 @@ int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgro
     for (size_t i = 0; i < cgroups->count; i++) {
         const struct cgroup_tree *tree = &cgroups->trees[i];
         char folder[MONITOR_PATH];
+        int r;
 
         snprintf(folder, sizeof folder, "%s/" STR_FMT, tree->path, STR_ARG(id));
-        if (mkdir(folder, 0755) < 0 && errno != EEXIST)
-            return err_os(err, errno, "make cgroup %s", folder);
+        r = make_groups(tree, folder, err);
+        if (r < 0)
+            return r;
         if ((tree->unified ? limit_unified(cgroups, folder, limits) : limit_one(tree, folder, limits)) < 0)
             log_warning("cgroup %s: its limit cannot be set", folder);
     }
@@ -227,8 +272,11 @@ static void kill_listed(const char *file)
 }
 
 /* A cgroup whose last process has just ended may say EBUSY for a moment. */
-static int remove_folder(const char *folder, const char *processes, struct err *err)
+static int remove_group(const char *folder, struct err *err)
 {
+    char processes[GROUP_PATH + 16];
+
+    snprintf(processes, sizeof processes, "%s/cgroup.procs", folder);
     for (int i = 0; i < 200; i++) {
         if (rmdir(folder) == 0 || errno == ENOENT)
             return 0;
@@ -238,6 +286,20 @@ static int remove_folder(const char *folder, const char *processes, struct err *
         usleep(i < 20 ? 500 : 5000);
     }
     return err_os(err, errno, "remove cgroup %s", folder);
+}
+
+/* A machine's, whole: what is left in it is killed. */
+static int remove_groups(const char *folder, struct err *err)
+{
+    static const char *const parts[] = {GUEST, MONITOR, ""};
+    char part[GROUP_PATH];
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(parts) && r == 0; i++) {
+        snprintf(part, sizeof part, "%s%s", folder, parts[i]);
+        r = remove_group(part, err);
+    }
+    return r;
 }
 
 int cgroups_remove(const struct monitor_config *config, struct err *err)
@@ -253,7 +315,9 @@ int cgroups_remove(const struct monitor_config *config, struct err *err)
         if (!slash || !strstr(folder, "/haar/"))
             continue;
         *slash = '\0';
-        r = remove_folder(folder, config->join[i], err) < 0 ? -1 : r;
+        if (str_ends(str_of(folder), S(GUEST)))
+            *strrchr(folder, '/') = '\0';
+        r = remove_groups(folder, err) < 0 ? -1 : r;
     }
     return r;
 }
@@ -271,13 +335,32 @@ static const char *place(const struct cgroups *cgroups, size_t i)
 
 static bool has_members(const char *folder)
 {
-    AUTO_BUF text = BUF_INIT;
-    char path[CGROUP_PATH + 280];
-    int r;
+    static const char *const parts[] = {"", GUEST, MONITOR};
+    bool has = false;
 
-    snprintf(path, sizeof path, "%s/cgroup.procs", folder);
-    r = file_read(AT_FDCWD, path, &text, 1024 * 1024, &ERR_INIT);
-    return r < 0 ? r != -ENOENT : text.len > 0;
+    for (size_t i = 0; i < ARRAY_LEN(parts) && !has; i++) {
+        AUTO_BUF text = BUF_INIT;
+        char path[CGROUP_PATH + 280];
+        int r;
+
+        snprintf(path, sizeof path, "%s%s/cgroup.procs", folder, parts[i]);
+        r = file_read(AT_FDCWD, path, &text, 1024 * 1024, &ERR_INIT);
+        has = r < 0 ? r != -ENOENT : text.len > 0;
+    }
+    return has;
+}
+
+/* What could not be removed when its machine ended, as the kernel was still at a killed monitor's end. */
+static void drop_empty(const char *folder)
+{
+    static const char *const parts[] = {GUEST, MONITOR, ""};
+
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        char part[CGROUP_PATH + 280];
+
+        snprintf(part, sizeof part, "%s%s", folder, parts[i]);
+        rmdir(part);
+    }
 }
 
 void cgroups_each_running(const struct cgroups *cgroups, void (*each)(void *cookie, const char *id), void *cookie)
@@ -291,8 +374,12 @@ void cgroups_each_running(const struct cgroups *cgroups, void (*each)(void *cook
             char folder[CGROUP_PATH + 256];
 
             snprintf(folder, sizeof folder, "%s/%s", path, entry->d_name);
-            if (entry->d_type == DT_DIR && entry->d_name[0] != '.' && has_members(folder))
+            if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+                continue;
+            if (has_members(folder))
                 each(cookie, entry->d_name);
+            else
+                drop_empty(folder);
         }
         if (dir)
             closedir(dir);
@@ -305,12 +392,10 @@ int cgroups_end(const struct cgroups *cgroups, struct str id, struct err *err)
     int r = 0;
 
     for (size_t i = 0; (path = place(cgroups, i)); i++) {
-        char folder[MONITOR_PATH], processes[MONITOR_PATH + 16];
+        char folder[MONITOR_PATH];
 
-        if (snprintf(folder, sizeof folder, "%s/" STR_FMT, path, STR_ARG(id)) >= (int)sizeof folder)
-            continue;
-        snprintf(processes, sizeof processes, "%s/cgroup.procs", folder);
-        r = remove_folder(folder, processes, err) < 0 ? -1 : r;
+        if (snprintf(folder, sizeof folder, "%s/" STR_FMT, path, STR_ARG(id)) < (int)sizeof folder)
+            r = remove_groups(folder, err) < 0 ? -1 : r;
     }
     return r;
 }
@@ -320,14 +405,13 @@ static void sweep(const char *path)
     DIR *dir = opendir(path);
 
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        char folder[CGROUP_PATH + 256], processes[CGROUP_PATH + 280];
+        char folder[MONITOR_PATH];
         struct err err = ERR_INIT;
 
         if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
             continue;
-        snprintf(folder, sizeof folder, "%s/%s", path, entry->d_name);
-        snprintf(processes, sizeof processes, "%s/cgroup.procs", folder);
-        if (remove_folder(folder, processes, &err) < 0)
+        if (snprintf(folder, sizeof folder, "%s/%s", path, entry->d_name) < (int)sizeof folder &&
+            remove_groups(folder, &err) < 0)
             log_warning("%s", err.text);
     }
     if (dir)

@@ -84,7 +84,10 @@ static bool find_own(struct str table, struct str mounts, const char *controller
     if (str_equal(own, S("/")))
         own = S("");
     ret->top = place.point.len;
-    return snprintf(ret->path, CGROUP_PATH, STR_FMT STR_FMT, STR_ARG(place.point), STR_ARG(own)) < CGROUP_PATH - 64;
+    if (snprintf(ret->path, CGROUP_PATH, STR_FMT STR_FMT, STR_ARG(place.point), STR_ARG(own)) >= CGROUP_PATH - 64)
+        return false;
+    memcpy(ret->own, ret->path, CGROUP_PATH);
+    return true;
 }
 
 /* ---- version 2 ---- */
@@ -252,16 +255,29 @@ static void place_unified(struct hierarchy *found)
         cgroup_leave_leaf(own);
 }
 
+/* Where the server is by now. */
+static void note_own(struct str mounts, struct hierarchy *unified)
+{
+    AUTO_BUF table = BUF_INIT;
+    struct hierarchy now;
+
+    if (file_read(AT_FDCWD, "/proc/self/cgroup", &table, 64 * 1024, &ERR_INIT) == 0 &&
+        find_own(buf_str(&table), mounts, NULL, &now))
+        memcpy(unified->own, now.own, CGROUP_PATH);
+}
+
 void hierarchies_open(struct hierarchies *ret)
 {
     *ret = (struct hierarchies){.table = BUF_INIT, .mounts = BUF_INIT};
     if (file_read(AT_FDCWD, "/proc/self/cgroup", &ret->table, 64 * 1024, &ERR_INIT) < 0 ||
         file_read(AT_FDCWD, "/proc/self/mountinfo", &ret->mounts, 16 * 1024 * 1024, &ERR_INIT) < 0)
         return;
-    if (find_own(buf_str(&ret->table), buf_str(&ret->mounts), NULL, &ret->unified))
+    if (find_own(buf_str(&ret->table), buf_str(&ret->mounts), NULL, &ret->unified)) {
         place_unified(&ret->unified);
-    else
+        note_own(buf_str(&ret->mounts), &ret->unified);
+    } else {
         ret->unified.path[0] = '\0';
+    }
     ret->unified.is_unified = true;
 }
 

@@ -15,6 +15,7 @@ extern const char *const cgroup_controllers[CGROUP_CONTROLLERS];
 
 struct hierarchy {
     char path[CGROUP_PATH]; /* the folder under which to make them */
+    char own[CGROUP_PATH];  /* the server's own, and so every new process's of its; path or below it or beside it */
     size_t top;             /* length of the part that is the mount's */
     bool is_unified;        /* version 2 */
 };

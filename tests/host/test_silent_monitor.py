@@ -5,6 +5,7 @@ nobody else is held up, and its machine can still be ended.
 import concurrent.futures
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -14,7 +15,7 @@ from machine import Machine, stat_of, until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
 COMMANDS_MAX = 64
-MANY = 24  # more than a monitor's socket holds unread
+MANY = 24  # more than a monitor's socket holds unread, and than it lets wait to be connected
 
 
 def command(machine, *words):
@@ -70,13 +71,11 @@ def test_one_command_more_than_a_machine_takes_at_once_is_refused_with_the_reaso
 
 def test_a_machine_that_may_have_no_more_processes_says_so_to_a_command(launch):
     machine = launch()
-    [limit] = [f"{group}/pids.max" for group in machine.groups() if os.path.exists(f"{group}/pids.max")]
-    with open(limit, "w") as file:
-        file.write("1")
+    limit = machine.limit("pids.max")
+    limit.write_text("1")
     status, _, complaint = command(machine, "true")
     assert status not in (0, None) and "Resource temporarily unavailable" in complaint
-    with open(limit, "w") as file:
-        file.write("100")
+    limit.write_text("100")
     assert command(machine, "echo", "said") == (0, "said\n", "")
 
 
@@ -121,6 +120,7 @@ def test_a_machine_whose_monitor_stands_still_and_has_been_told_too_much_can_be_
 
 def test_monitors_that_stand_still_do_not_hold_up_a_start_nor_each_other(binary, tmp_path, stand_still):
     server = Server(binary, "--data", tmp_path, env={"HAAR_EC2_IMAGE": "tiny"})
+    waiting = []
     try:
         account = new_account()
         well, *silent = [Machine.launch(server, server.client("ec2", account=account)) for _ in range(10)]
@@ -128,6 +128,9 @@ def test_monitors_that_stand_still_do_not_hold_up_a_start_nor_each_other(binary,
             machine.reach("running")
             machine.answers()
         init, old = stat_of(well.init()), {machine.id: (machine.init(), stand_still(machine)) for machine in silent}
+        for _ in range(MANY):  # connections to its socket, as of servers that came and went
+            waiting.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK))
+            waiting[-1].connect_ex(str(silent[0].run_folder() / "sock"))
     finally:
         server.kill()
     with Server(binary, "--data", tmp_path, "--remove-on-exit", env={"HAAR_EC2_IMAGE": "tiny"}) as server:
@@ -136,3 +139,5 @@ def test_monitors_that_stand_still_do_not_hold_up_a_start_nor_each_other(binary,
             until(lambda machine=machine, processes=processes: machine.init() not in (None, *processes), f"{ident} boots again", 60)
             assert not any(map(stat_of, processes))
         assert stat_of(well.init()) == init
+        for end in waiting:
+            end.close()
