@@ -38,6 +38,7 @@ class Server:
     def __init__(self, binary, *arguments, listen=None, env=None, timeout=30, under=()):
         self.log = tempfile.TemporaryFile(mode="w+")
         self.listen = listen or f"127.0.0.1:{free_port()}"
+        self.binary = str(binary)
         self.command = [*under, str(binary), "serve", "--listen", self.listen, *map(str, arguments)]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HAAR_", "FAKECLOUD_", "AWS_"))}
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.log, env=kept | (env or {}))

@@ -79,7 +79,7 @@ class Machine:
         return self.reach("terminated")
 
     def console(self):
-        binary = self.server.command[0]
+        binary = self.server.binary
         return subprocess.run([binary, "logs", self.id], capture_output=True, env=self.env(), timeout=30).stdout.decode(errors="replace")
 
     # Inside
@@ -89,7 +89,7 @@ class Machine:
 
     def run(self, script, check=True):
         """A shell's output inside; None where it cannot run or fails and need not be well."""
-        run = subprocess.run([self.server.command[0], "exec", self.id, "--", "sh", "-c", script], capture_output=True,
+        run = subprocess.run([self.server.binary, "exec", self.id, "--", "sh", "-c", script], capture_output=True,
                              text=True, env=self.env(), timeout=60)
         assert not check or run.returncode == 0, (script, run.returncode, run.stdout, run.stderr, self.console()[-500:])
         return run.stdout.strip() if run.returncode == 0 else None

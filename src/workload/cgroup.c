@@ -73,6 +73,20 @@ static int add_tree(struct cgroups *cgroups, const struct hierarchy *in, const c
     return r;
 }
 
+/* Every server that uses this folder says the same. */
+static void limit_all(struct cgroups *cgroups, const struct hierarchy *in)
+{
+    uint64_t half = hierarchy_processes(in) / 2;
+    char folder[CGROUP_PATH + 8], value[24];
+
+    snprintf(folder, sizeof folder, "%s/haar", in->path);
+    snprintf(value, sizeof value, "%llu", (unsigned long long)half);
+    if (half <= UINT32_MAX && cgroup_put(folder, "pids.max", value) == 0)
+        cgroups->processes = (unsigned)half;
+    else
+        log_warning("cgroup %s: the processes of all machines together are not limited", folder);
+}
+
 void cgroups_open(struct str owner, const char *const without[CGROUP_CONTROLLERS], struct cgroups *ret_cgroups)
 {
     struct hierarchies hierarchies;
@@ -88,6 +102,8 @@ void cgroups_open(struct str owner, const char *const without[CGROUP_CONTROLLERS
         if (!why && (hierarchy_with(&hierarchies, cgroup_controllers[i], &found, &err) < 0 ||
                      add_tree(ret_cgroups, &found, cgroup_controllers[i], owner, &err) < 0))
             why = err.text;
+        if (!why && i == CGROUP_PIDS)
+            limit_all(ret_cgroups, &found);
         snprintf(ret_cgroups->missing[i], sizeof ret_cgroups->missing[i], "%.159s", why ? why : "");
     }
     /* Without limits a machine's processes are still in a cgroup of its own. */
@@ -229,8 +245,12 @@ static int make_groups(const struct cgroup_tree *tree, const char *folder, struc
     return make_group(guest, err);
 }
 
-int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *limits, struct err *err)
+int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgroup_limits *wanted, struct err *err)
 {
+    struct cgroup_limits limits = *wanted;
+
+    if (cgroups->processes && limits.processes > cgroups->processes / 2)
+        limits.processes = cgroups->processes / 2;
     for (size_t i = 0; i < cgroups->count; i++) {
         const struct cgroup_tree *tree = &cgroups->trees[i];
         char folder[MONITOR_PATH];
@@ -240,7 +260,7 @@ int cgroups_make(const struct cgroups *cgroups, struct str id, const struct cgro
         r = make_groups(tree, folder, err);
         if (r < 0)
             return r;
-        if ((tree->unified ? limit_unified(cgroups, folder, limits) : limit_one(tree, folder, limits)) < 0)
+        if ((tree->unified ? limit_unified(cgroups, folder, &limits) : limit_one(tree, folder, &limits)) < 0)
             log_warning("cgroup %s: its limit cannot be set", folder);
     }
     return 0;

@@ -8,6 +8,9 @@
  * makes its monitor do is paid by the guest; under it each has half of what both want, however many processes the guest
  * has. The limits of memory and processes are the guest's alone: it must not be able to have its monitor killed for
  * memory, nor keep it from starting a command.
+ *
+ * All machines together, "haar", have half of the processes that there can be, so that the host can always fork; one
+ * machine has at most half of those.
  */
 #pragma once
 
@@ -28,6 +31,7 @@ struct cgroups {
     } trees[CGROUP_TREES];
     size_t count;
     char older[CGROUP_OLDER][CGROUP_PATH]; /* an earlier server's, which ran in other cgroups; an empty one ends them */
+    unsigned processes;                    /* of all machines, of all owners, together; 0: without a limit */
     char missing[CGROUP_CONTROLLERS][160]; /* why no tree has the controller; empty: one has */
 };
 

@@ -300,3 +300,33 @@ int hierarchy_with(const struct hierarchies *hierarchies, const char *controller
     *ret = hierarchies->unified;
     return 0;
 }
+
+/* ---- how much there is ---- */
+
+/* The number in a file; none, or "max": UINT64_MAX. */
+static uint64_t read_limit(const char *path)
+{
+    AUTO_BUF text = BUF_INIT;
+    int64_t number;
+
+    if (file_read(AT_FDCWD, path, &text, 4096, &ERR_INIT) < 0 || !str_to_int(str_trim(buf_str(&text)), &number) ||
+        number < 0)
+        return UINT64_MAX;
+    return (uint64_t)number;
+}
+
+uint64_t hierarchy_processes(const struct hierarchy *hierarchy)
+{
+    uint64_t least = read_limit("/proc/sys/kernel/pid_max"), limit = read_limit("/proc/sys/kernel/threads-max");
+    char at[CGROUP_PATH], file[CGROUP_PATH + 16];
+
+    memcpy(at, hierarchy->path, sizeof at);
+    for (;;) {
+        least = limit < least ? limit : least;
+        if (strlen(at) < hierarchy->top)
+            return least;
+        snprintf(file, sizeof file, "%s/pids.max", at);
+        limit = read_limit(file);
+        *strrchr(at, '/') = '\0';
+    }
+}

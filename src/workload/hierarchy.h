@@ -33,6 +33,10 @@ void hierarchies_free(struct hierarchies *hierarchies);
 int hierarchy_with(const struct hierarchies *hierarchies, const char *controller, struct hierarchy *ret,
                    struct err *err);
 
+/* How many processes and threads there can be at once in cgroups made there: the kernel's own limits, and those of the
+ * cgroups from there up. UINT64_MAX: nothing says. */
+uint64_t hierarchy_processes(const struct hierarchy *hierarchy);
+
 /* One file of a cgroup. 0, or -errno. */
 int cgroup_put(const char *folder, const char *file, const char *value);
 /* Is the controller one of the words of the folder's file? */

@@ -73,11 +73,11 @@ def rule(protocol="tcp", port=80, cidr=None, group=None):
     return [{"IpProtocol": protocol, "FromPort": port, "ToPort": port} | source]
 
 
-def start_with(binary, driver, *arguments, env=None):
+def start_with(binary, driver, *arguments, env=None, under=()):
     """A server whose machines this driver runs; skips where it cannot."""
     if driver == "native" and os.getuid() != 0:
         pytest.skip("native machines: needs root")
-    server = Server(binary, "--backend", "auto" if driver == "native" else driver, *arguments, env=env)
+    server = Server(binary, "--backend", "auto" if driver == "native" else driver, *arguments, env=env, under=under)
     backend = json.loads(server.get("/_haar/health")[1])["backends"]["ec2"]
     if backend != driver:
         server.stop()

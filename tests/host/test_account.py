@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from machine import stat_of, until
+from haar import new_account
+from machine import Machine, stat_of, until
+from machines import start_with
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
 
@@ -54,7 +56,7 @@ def limited(launch):
 
 @contextlib.contextmanager
 def flooding(machine, script):
-    with subprocess.Popen([machine.server.command[0], "exec", machine.id, "--", "sh", "-c", f"echo on >&2; {script}"],
+    with subprocess.Popen([machine.server.binary, "exec", machine.id, "--", "sh", "-c", f"echo on >&2; {script}"],
                           env=machine.env(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:
             assert process.stderr.readline() == b"on\n"
@@ -100,3 +102,74 @@ def test_a_guest_that_takes_all_its_memory_and_processes_keeps_its_monitor(launc
     assert stat_of(monitor) == stat and machine.state() == "running"
     machine.limit("pids.max").write_text("1000")
     machine.answers()
+
+
+# --- how many processes all machines have together
+
+def pids_root():
+    """The first folder of the hierarchy that limits processes."""
+    first = pathlib.Path("/sys/fs/cgroup/pids")
+    return first if first.is_dir() else pathlib.Path("/sys/fs/cgroup")
+
+
+def all_machines(machine):
+    """The folder of all machines, in the hierarchy that limits processes."""
+    return machine.limit("pids.max").parent.parents[1 if machine.limit("pids.max").parent.name == machine.id else 2]
+
+
+def number(path):
+    return int(pathlib.Path(path).read_text())
+
+
+@pytest.fixture
+def crowded(binary):
+    """A server that may have but 400 processes, with all that it starts."""
+    group = pids_root() / f"haar-test-{os.getpid()}"
+    group.mkdir()
+    (group / "pids.max").write_text("400")
+    join = f"echo 0 > {group / ('tasks' if (group / 'tasks').exists() else 'cgroup.procs')}; exec \"$@\""
+    try:
+        with start_with(binary, "native", env={"HAAR_EC2_IMAGE": "tiny"}, under=["sh", "-c", join, "sh"]) as server:
+            yield server
+    finally:
+        until(lambda: not [folder for folder, _, _ in os.walk(group, topdown=False) if not try_rmdir(folder)], "its cgroup goes", 10)
+
+
+def try_rmdir(folder):
+    try:
+        os.rmdir(folder)
+        return True
+    except OSError:
+        return False
+
+
+def test_all_machines_together_have_half_of_what_the_kernel_takes(launch):
+    machine = launch()
+    together, above = all_machines(machine), all_machines(machine).parent
+    assert together.name == "haar"
+    limits = [number("/proc/sys/kernel/pid_max"), number("/proc/sys/kernel/threads-max")]
+    while above.is_relative_to(pids_root()):
+        said = (above / "pids.max").read_text().strip() if (above / "pids.max").exists() else "max"
+        limits += [] if said == "max" else [int(said)]
+        above = above.parent
+    assert number(together / "pids.max") == min(limits) // 2
+    assert number(machine.limit("pids.max")) <= min(limits) // 4
+
+
+def test_fork_bombs_in_three_machines_leave_the_server_able_to_start_processes(crowded):
+    machines = [Machine.launch(crowded, crowded.client("ec2", account=new_account())) for _ in range(3)]
+    for machine in machines:
+        machine.reach("running")
+        machine.answers()
+    together = all_machines(machines[0])
+    assert number(together / "pids.max") == 200 and number(machines[0].limit("pids.max")) == 100
+    bombs = [subprocess.Popen([crowded.binary, "exec", machine.id, "--", "sh", "-c", "for i in $(seq 200); do sleep 1000 & done; wait"],
+                              env=machine.env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for machine in machines]
+    until(lambda: number(together / "pids.current") > 190, "they have taken what they may")
+    last = Machine.launch(crowded, crowded.client("ec2", account=new_account()))
+    until(lambda: last.id in crowded.errors() or last.state() == "running", "a start is tried")  # the monitor itself is no machine's
+    assert number(together / "pids.current") <= 210 and number(together.parent / "pids.current") < 300  # who joins may be one too many
+    for machine in (*machines, last):
+        machine.terminate()
+    for bomb in bombs:
+        bomb.wait()

@@ -46,7 +46,7 @@ class Follower:
 
     def __init__(self, machine):
         """Returns when it has begun."""
-        self.process = subprocess.Popen([machine.server.command[0], "logs", "-f", machine.id], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([machine.server.binary, "logs", "-f", machine.id], stdout=subprocess.PIPE,
                                         env=machine.env())
         self.seen = bytearray()
         self.reader = threading.Thread(target=self._read)
@@ -118,7 +118,7 @@ def test_several_are_followed_at_once_each_to_its_own_end(launch):
 
 def test_one_command_follows_several_and_names_each_line(launch):
     machines = [launch(UserData=WRITER % 500) for _ in range(2)]
-    process = subprocess.Popen([machines[0].server.command[0], "logs", "-f", *(m.id for m in machines)],
+    process = subprocess.Popen([machines[0].server.binary, "logs", "-f", *(m.id for m in machines)],
                                stdout=subprocess.PIPE, env=machines[0].env())
     for machine in machines:
         go_on(machine)
@@ -139,7 +139,7 @@ def test_output_over_a_mebibyte_keeps_its_end(launch):
     go_on(machine)
     until(lambda: ring.total() > 2.5e6, lambda: f"{ring.total()} bytes", 60)
     machine.stop()
-    kept = subprocess.run([machine.server.command[0], "logs", machine.id], capture_output=True, env=machine.env(),
+    kept = subprocess.run([machine.server.binary, "logs", machine.id], capture_output=True, env=machine.env(),
                           timeout=30, check=True).stdout
     numbers = lines_of(kept)
     assert RING - 70000 < len(kept) <= RING

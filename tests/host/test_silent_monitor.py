@@ -20,7 +20,7 @@ MANY = 24  # more than a monitor's socket holds unread, and than it lets wait to
 
 def command(machine, *words):
     """`haar exec`: (status, what it printed, what it complained of)."""
-    run = subprocess.run([machine.server.command[0], "exec", machine.id, "--", *words], capture_output=True, text=True,
+    run = subprocess.run([machine.server.binary, "exec", machine.id, "--", *words], capture_output=True, text=True,
                          env=machine.env(), timeout=60, stdin=subprocess.DEVNULL)
     return run.returncode, run.stdout, run.stderr
 
@@ -56,7 +56,7 @@ def test_one_command_more_than_a_machine_takes_at_once_is_refused_with_the_reaso
     running = []
     try:
         for _ in range(COMMANDS_MAX):
-            running.append(subprocess.Popen([machine.server.command[0], "exec", machine.id, "--", "sh", "-c", "echo on; exec sleep 1000"],
+            running.append(subprocess.Popen([machine.server.binary, "exec", machine.id, "--", "sh", "-c", "echo on; exec sleep 1000"],
                                             stdout=subprocess.PIPE, env=machine.env(), stdin=subprocess.DEVNULL))
         assert [process.stdout.readline() for process in running] == [b"on\n"] * COMMANDS_MAX
         status, _, complaint = command(machine, "true")
