@@ -1,13 +1,55 @@
 /* Machines and servers that end without each other. */
 #include "workload/native_fixture.h"
 #include "base/arena.h"
+#include "guest/monitor.h"
 #include "workload/native.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* ---- as another server would ---- */
+
+static int connect_monitor(const char *id)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/m/%s/sock", owner.state, id);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static struct monitor_message hear(int fd)
+{
+    struct pollfd word = {fd, POLLIN, 0};
+    struct monitor_message message;
+
+    assert_int_equal(poll(&word, 1, 20000), 1);
+    assert_int_equal(recv(fd, &message, sizeof message, 0), sizeof message);
+    return message;
+}
+
+static void say_stop(int fd, int grace_ms)
+{
+    struct monitor_message message = {.kind = MONITOR_STOP, .number = grace_ms, .version = MONITOR_VERSION};
+
+    assert_int_equal(send(fd, &message, sizeof message, MSG_NOSIGNAL), sizeof message);
+}
+
+static void await_end(int fd)
+{
+    char byte;
+
+    while (hear(fd).kind != MONITOR_EXITED)
+        ;
+    assert_int_equal(recv(fd, &byte, 1, 0), 0); /* its monitor is gone too */
+}
+
+/* ---- */
 
 static void a_later_server_adopts_what_runs(void **state)
 {
@@ -52,6 +94,52 @@ static void an_end_that_no_server_saw_is_told_to_the_next(void **state)
     must_remove("i-unseen");
 }
 
+static void an_end_that_was_asked_for_is_not_told_to_the_next_server(void **state)
+{
+    AUTO_ARENA arena = ARENA_INIT;
+    struct workload_observed *observed;
+    struct err err = ERR_INIT;
+    size_t count;
+    int fd;
+
+    NEEDS_MACHINES();
+    must_boot((struct machine_wish){.id = "i-asked", .host = 62});
+    AWAIT("i-asked", booted, 1);
+    assert_int_equal(backend.driver->close(backend.cookie, false, &err), 0);
+    fd = connect_monitor("i-asked");
+    assert_int_equal(hear(fd).kind, MONITOR_STATE);
+    say_stop(fd, 1000);
+    await_end(fd); /* how it ended is written down, and nobody has read it */
+    close(fd);
+    backend = open_backend(); /* tells of ends before it returns */
+    assert_int_equal(seen_of(S("i-asked"))->exited, 0);
+    assert_int_equal(backend.driver->observe(backend.cookie, &arena, &observed, &count, &err), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(observed[0].state, WORKLOAD_STOPPED);
+    must_remove("i-asked");
+}
+
+static void a_machine_whose_init_hangs_is_killed_by_its_monitor_when_the_grace_is_over(void **state)
+{
+    struct monitor_message message;
+    struct err err = ERR_INIT;
+    int fd;
+
+    NEEDS_MACHINES();
+    must_boot((struct machine_wish){.id = "i-hang", .host = 66});
+    AWAIT("i-hang", booted, 1);
+    assert_int_equal(backend.driver->close(backend.cookie, false, &err), 0); /* no server kills it instead */
+    fd = connect_monitor("i-hang");
+    message = hear(fd);
+    assert_int_equal(message.kind, MONITOR_STATE);
+    assert_int_equal(kill(message.number, SIGSTOP), 0); /* connected, and it has not ended: the number is its init's */
+    say_stop(fd, 100);
+    await_end(fd);
+    close(fd);
+    backend = open_backend();
+    must_remove("i-hang");
+}
+
 static void a_dead_owners_machines_are_reaped(void **state)
 {
     struct owner alive = owner;
@@ -77,7 +165,6 @@ static void a_dead_owners_machines_are_reaped(void **state)
 
 static void a_monitor_killed_by_hand_takes_its_machine_along(void **state)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct census before;
     struct ucred peer;
     socklen_t size = sizeof peer;
@@ -87,9 +174,7 @@ static void a_monitor_killed_by_hand_takes_its_machine_along(void **state)
     before = take_census();
     must_boot((struct machine_wish){.id = "i-mon", .host = 65});
     AWAIT("i-mon", booted, 1);
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/m/i-mon/sock", owner.state);
-    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    fd = connect_monitor("i-mon");
     assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size), 0);
     assert_int_equal(kill(peer.pid, SIGKILL), 0); /* connected: it is this monitor */
     close(fd);
@@ -104,6 +189,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_later_server_adopts_what_runs),
         cmocka_unit_test(an_end_that_no_server_saw_is_told_to_the_next),
+        cmocka_unit_test(an_end_that_was_asked_for_is_not_told_to_the_next_server),
+        cmocka_unit_test(a_machine_whose_init_hangs_is_killed_by_its_monitor_when_the_grace_is_over),
         cmocka_unit_test(a_dead_owners_machines_are_reaped),
         cmocka_unit_test(a_monitor_killed_by_hand_takes_its_machine_along),
     };
