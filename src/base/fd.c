@@ -106,9 +106,36 @@ int dir_make(const char *path, unsigned mode, struct err *err)
     }
 }
 
-static int empty_dir(int fd, dev_t device, struct err *err);
+/*
+ * A tree may be nested deeper than descriptors, memory or a path reach: what lies DEEP_LEVELS down is moved up to the
+ * tree's own folder, and removed from there in another pass.
+ */
+enum { DEEP_LEVELS = 32, DEEP_NAMES = 1000 };
 
-static int remove_entry(int dir, const char *name, dev_t device, struct err *err)
+struct removal {
+    int top; /* the tree's folder */
+    dev_t device;
+    unsigned moved, named;
+};
+
+static int empty_dir(struct removal *removal, int fd, unsigned level, struct err *err);
+
+static int move_up(struct removal *removal, int dir, const char *name, struct err *err)
+{
+    removal->moved++;
+    for (int i = 0; i < DEEP_NAMES; i++) {
+        char to[32];
+
+        snprintf(to, sizeof to, ".deep-%u", removal->named++);
+        if (renameat(dir, name, removal->top, to) == 0)
+            return 0;
+        if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR)
+            break;
+    }
+    return err_os(err, errno, "move up %s", name);
+}
+
+static int remove_entry(struct removal *removal, int dir, const char *name, unsigned level, struct err *err)
 {
     struct stat st;
     int r, fd;
@@ -117,12 +144,14 @@ static int remove_entry(int dir, const char *name, dev_t device, struct err *err
         return errno == ENOENT ? 0 : err_os(err, errno, "stat %s", name);
     if (S_ISDIR(st.st_mode)) {
         /* Of folders only: an overlay's files may have other device numbers than it has. */
-        if (device && st.st_dev != device)
+        if (st.st_dev != removal->device)
             return err_os(err, EXDEV, "remove %s", name);
+        if (level == DEEP_LEVELS)
+            return move_up(removal, dir, name, err);
         fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
             return err_os(err, errno, "open %s", name);
-        r = empty_dir(fd, st.st_dev, err);
+        r = empty_dir(removal, fd, level + 1, err);
         if (r < 0)
             return r;
     }
@@ -132,7 +161,7 @@ static int remove_entry(int dir, const char *name, dev_t device, struct err *err
 }
 
 /* Takes fd. */
-static int empty_dir(int fd, dev_t device, struct err *err)
+static int empty_dir(struct removal *removal, int fd, unsigned level, struct err *err)
 {
     DIR *dir = fdopendir(fd);
     int r = 0;
@@ -145,15 +174,42 @@ static int empty_dir(int fd, dev_t device, struct err *err)
     for (struct dirent *entry; r == 0 && (entry = readdir(dir));) {
         if (str_equal(str_of(entry->d_name), S(".")) || str_equal(str_of(entry->d_name), S("..")))
             continue;
-        r = remove_entry(dirfd(dir), entry->d_name, device, err);
+        r = remove_entry(removal, dirfd(dir), entry->d_name, level, err);
     }
     closedir(dir);
     return r;
 }
 
+/* Until nothing has been moved up that this pass may not have seen. */
+static int empty_top(int dir, const char *path, dev_t device, struct err *err)
+{
+    AUTO_FD top = openat(dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct removal removal = {.top = top, .device = device};
+    int r = top < 0 ? err_os(err, errno, "open %s", path) : 0;
+
+    do {
+        int fd = r < 0 ? -1 : openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        removal.moved = 0;
+        if (r == 0)
+            r = fd < 0 ? err_os(err, errno, "open %s", path) : empty_dir(&removal, fd, 0, err);
+    } while (r == 0 && removal.moved);
+    return r;
+}
+
 int tree_remove(int dir, const char *path, struct err *err)
 {
-    int r = remove_entry(dir, path, 0, err);
+    struct stat st;
+    int r = 0;
 
+    if (fstatat(dir, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno == ENOENT)
+            return 0;
+        r = err_os(err, errno, "stat %s", path);
+    }
+    if (r == 0 && S_ISDIR(st.st_mode))
+        r = empty_top(dir, path, st.st_dev, err);
+    if (r == 0 && unlinkat(dir, path, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT)
+        r = err_os(err, errno, "remove %s", path);
     return r < 0 ? err_wrap(err, "remove tree %s", path) : 0;
 }

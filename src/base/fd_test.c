@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -102,6 +103,37 @@ static void a_tree_is_removed_with_all_that_is_in_it(void **state)
     assert_int_equal(remove_tree("tree"), 0); /* absent is fine */
 }
 
+/* Deeper than there are descriptors, and than a path can say. */
+static void a_tree_is_removed_however_deep_it_is(void **state)
+{
+    struct rlimit usual, few = {64, 64};
+    char path[160];
+    int at;
+
+    put_folder("tree");
+    path_in("tree", path);
+    at = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < 3000; i++) {
+        int next;
+
+        assert_int_equal(mkdirat(at, "down", 0700), 0);
+        assert_int_equal(mkdirat(at, ".deep-0", 0700), 0); /* a name that is used on the way */
+        next = openat(at, "down", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(next >= 0);
+        close(at);
+        at = next;
+    }
+    assert_int_equal(file_write(at, "file", S("x"), 0600, &ERR_INIT), 0);
+    close(at);
+    getrlimit(RLIMIT_NOFILE, &usual);
+    few.rlim_max = usual.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    at = remove_tree("tree");
+    setrlimit(RLIMIT_NOFILE, &usual);
+    assert_int_equal(at, 0);
+    assert_false(is_there("tree"));
+}
+
 static void another_file_system_in_it_is_left_alone(void **state)
 {
     if (geteuid() != 0)
@@ -149,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tree_is_removed_with_all_that_is_in_it),
+        cmocka_unit_test(a_tree_is_removed_however_deep_it_is),
         cmocka_unit_test(another_file_system_in_it_is_left_alone),
         cmocka_unit_test(a_tree_on_an_overlay_is_removed),
     };
