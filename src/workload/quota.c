@@ -127,7 +127,7 @@ int quota_limit(const char *folder, uint32_t project, const struct usage *limit,
     struct fs_disk_quota quota = {
         .d_version = FS_DQUOT_VERSION,
         .d_flags = FS_PROJ_QUOTA,
-        .d_fieldmask = FS_DQ_LIMIT_MASK,
+        .d_fieldmask = FS_DQ_BHARD | FS_DQ_BSOFT | FS_DQ_IHARD | FS_DQ_ISOFT, /* ext4 knows no others */
         .d_id = project,
         .d_blk_hardlimit = limit->bytes / BLOCK,
         .d_ino_hardlimit = limit->files,
