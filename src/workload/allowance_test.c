@@ -3,9 +3,13 @@
  * has project quotas these are skipped: quota_test.c has those.
  */
 #include "workload/native_fixture.h"
+#include "guest/monitor.h"
 #include "workload/host.h"
 #include "workload/quota.h"
 
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define NEEDS_LOOKING()                                            \
@@ -98,6 +102,31 @@ static void a_deleted_file_counts_while_a_process_keeps_it(void **state)
     must_remove("i-fork");
 }
 
+/* Closed, without a name, and there as long as it is mapped. */
+static void so_does_one_that_is_only_mapped(void **state)
+{
+    AUTO_BUF out = BUF_INIT;
+
+    NEEDS_LOOKING();
+    if (!host_bash || access("/usr/bin/python3", X_OK) < 0) {
+        print_message("%s: no image with python3\n", __func__);
+        skip();
+    }
+    must_boot((struct machine_wish){.id = "i-map", .image = "host", .host = 21, .disk_bytes = 32 * MIB});
+    run("i-map",
+        "exec python3 -c 'import mmap, os, time\n"
+        "fd = os.open(\"/root/x\", os.O_RDWR | os.O_CREAT)\n"
+        "os.truncate(fd, 64 << 20)\n"
+        "kept = mmap.mmap(fd, 64 << 20)\n"
+        "os.close(fd); os.unlink(\"/root/x\")\n"
+        "os.closerange(3, 64)\n" /* mmap keeps one of its own */
+        "for at in range(0, 64 << 20, 4096): kept[at] = 1\n"
+        "time.sleep(1000)'",
+        &out);
+    assert_ended_over_allowance("i-map", 1);
+    must_remove("i-map");
+}
+
 static void one_that_is_too_large_at_its_start_runs_until_it_grows(void **state)
 {
     NEEDS_LOOKING();
@@ -128,6 +157,29 @@ static void an_adopted_machine_keeps_its_allowance(void **state)
     write_file("i-kept", "/root/x", 64);
     assert_ended_over_allowance("i-kept", 1);
     must_remove("i-kept");
+}
+
+/* The server dies between its word to the monitor and the monitor's to it. */
+static void an_end_that_no_server_heard_of_is_told_to_the_next(void **state)
+{
+    struct monitor_message over = {.kind = MONITOR_OVER, .text = "haar: i-unheard is stopped: it is too large\n"};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct err err = ERR_INIT;
+    struct pollfd gone;
+
+    NEEDS_LOOKING();
+    must_boot((struct machine_wish){.id = "i-unheard", .host = 22, .disk_bytes = 32 * MIB});
+    AWAIT("i-unheard", booted, 1);
+    assert_int_equal(backend.driver->close(backend.cookie, false, &err), 0);
+    gone = (struct pollfd){socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), POLLRDHUP, 0};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/m/i-unheard/sock", owner.state);
+    assert_int_equal(connect(gone.fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(send(gone.fd, &over, sizeof over, 0), sizeof over);
+    assert_int_equal(poll(&gone, 1, 10000), 1); /* the monitor has left */
+    close(gone.fd);
+    backend = open_backend();
+    assert_ended_over_allowance("i-unheard", 1);
+    must_remove("i-unheard");
 }
 
 static void fallocate_is_refused_and_a_hole_can_be_punched(void **state)
@@ -167,8 +219,10 @@ int main(void)
         cmocka_unit_test(one_within_its_disk_goes_on),
         cmocka_unit_test(many_small_files_are_too_much_too),
         cmocka_unit_test(a_deleted_file_counts_while_a_process_keeps_it),
+        cmocka_unit_test(so_does_one_that_is_only_mapped),
         cmocka_unit_test(one_that_is_too_large_at_its_start_runs_until_it_grows),
         cmocka_unit_test(an_adopted_machine_keeps_its_allowance),
+        cmocka_unit_test(an_end_that_no_server_heard_of_is_told_to_the_next),
         cmocka_unit_test(fallocate_is_refused_and_a_hole_can_be_punched),
         cmocka_unit_test(without_a_size_or_limits_a_machine_may_allocate),
     };
