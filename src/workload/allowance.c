@@ -21,7 +21,7 @@ enum {
     LOOK_MS = 250,
     EACH_LEAST_US = 2 * 1000000, /* until a machine is looked at, whatever the file system lost: as often as one part */
     EACH_MOST_US = 60 * 1000000, /* … in EACH_PART of a processor's time does for all of them, within these */
-    EACH_PART = 50,
+    EACH_PART = 200,
     STEP = 8 << 20, /* what the file system must have lost to look again at one that has no room left */
     STEP_FILES = 2048,
     REST = 4, /* times as long as a look took is the pause behind it */
@@ -170,7 +170,7 @@ struct due {
     char id[MACHINE_ID];
     char disk[MONITOR_PATH], processes[MONITOR_PATH + 16];
     struct usage size, allowance, fallen, used;
-    int64_t began_us;
+    int64_t took_us; /* the last time */
 };
 
 static uint64_t room(uint64_t allowed, uint64_t used, uint64_t step)
@@ -218,6 +218,14 @@ static void name_processes(const struct monitor_config *config, char path[MONITO
     snprintf(path, MONITOR_PATH + 16, "%.*s/cgroup.procs", size, config->join[0]);
 }
 
+static int compare_due(const void *a, const void *b)
+{
+    int64_t left = ((const struct due *)a)->took_us, right = ((const struct due *)b)->took_us;
+
+    return left < right ? -1 : left > right;
+}
+
+/* Those that are looked at fastest first. */
 static size_t collect_due(struct native *native, struct due **ret)
 {
     int64_t now_us = time_monotonic_us(), each_us;
@@ -235,12 +243,18 @@ static size_t collect_due(struct native *native, struct due **ret)
         mem_grow(all, count, &capacity);
         due = &all[count++];
         *due = (struct due){
-            .size = machine->record.disk, .allowance = machine->record.allowance, .fallen = native->fallen};
+            .size = machine->record.disk,
+            .allowance = machine->record.allowance,
+            .fallen = native->fallen,
+            .took_us = machine->look.took_us,
+        };
         memcpy(due->id, machine->id, sizeof due->id);
         memcpy(due->disk, machine->record.config.disk, sizeof due->disk);
         name_processes(&machine->record.config, due->processes);
     }
     pthread_mutex_unlock(&native->lock);
+    if (count)
+        qsort(all, count, sizeof *all, compare_due);
     *ret = all;
     return count;
 }
@@ -308,10 +322,9 @@ static void end_machine(const struct machine *machine, const struct due *due, in
 static void look_at(struct native *native, struct due *due)
 {
     struct machine *machine;
-    int64_t now_us;
+    int64_t began_us = time_monotonic_us(), now_us;
     int outcome;
 
-    due->began_us = time_monotonic_us();
     outcome = count_disk(due->disk, &due->allowance, &due->used);
     if (outcome == 0)
         outcome = usage_of_deleted(due->processes, due->id, &due->allowance, &due->used);
@@ -319,30 +332,43 @@ static void look_at(struct native *native, struct due *due)
     pthread_mutex_lock(&native->lock);
     machine = map_get(&native->machines, str_of(due->id));
     if (machine)
-        machine->look = (struct allowance_look){due->used, due->fallen, now_us, now_us - due->began_us};
+        machine->look = (struct allowance_look){due->used, due->fallen, now_us, now_us - began_us};
     if (machine && outcome < 0) /* nothing is known of it: soon again */
         machine->look.looked_us = 0;
+    due->took_us = now_us - began_us;
     if (machine && outcome > 0 && is_looked_at(machine) &&
         memcmp(&machine->record.allowance, &due->allowance, sizeof due->allowance) == 0) /* not started again since */
         end_machine(machine, due, outcome);
     pthread_mutex_unlock(&native->lock);
 }
 
+/* One round. True: a look at a machine with very many files took so long that others may have become due before the
+ * rest of these are. */
+static bool look_at_due(struct native *native, struct pollfd *ends)
+{
+    struct due *due;
+    bool again = false;
+    size_t count;
+
+    note_free(native);
+    count = collect_due(native, &due);
+    for (size_t i = 0; i < count && !again && poll(ends, 1, 0) == 0; i++) {
+        look_at(native, &due[i]);
+        again = due[i].took_us > LOOK_MS * 1000;
+    }
+    free(due);
+    return again;
+}
+
 static void *look_main(void *arg)
 {
     struct native *native = arg;
     struct pollfd ends = {native->looker_wake, POLLIN, 0};
+    bool again;
 
-    do {
-        struct due *due;
-        size_t count;
-
-        note_free(native);
-        count = collect_due(native, &due);
-        for (size_t i = 0; i < count && poll(&ends, 1, 0) == 0; i++)
-            look_at(native, &due[i]);
-        free(due);
-    } while (poll(&ends, 1, LOOK_MS) <= 0);
+    do
+        again = look_at_due(native, &ends);
+    while (poll(&ends, 1, again ? 0 : LOOK_MS) <= 0);
     return NULL;
 }
 

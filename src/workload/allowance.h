@@ -8,7 +8,7 @@
  * How often: a machine can only have outgrown its disk when the file system has lost more free space since the last
  * look at it than was left to it then; that is watched four times a second. What others freed in the same moment hides
  * a growth: so every machine is also looked at each two seconds, or as rarely as the looks at all of them take no more
- * than a fiftieth of a processor, and once a minute at least.
+ * than a two-hundredth of a processor, and once a minute at least.
  *
  * A disk that is larger than it may be when the machine starts may stay so, to be cleaned up, and grow by no more than
  * ALLOWANCE_GROWTH.
