@@ -9,10 +9,15 @@ struct held {
     struct store_wait *wait;
 };
 
-static void on_durable(void *cookie)
+static void on_durable(void *cookie, bool durable)
 {
     struct held *held = cookie;
 
+    if (!durable) {
+        buf_free(&held->body);
+        answer_failure(held->request, 503, (struct str){0}, NOT_DURABLE);
+        return;
+    }
     http_answer(held->request, 200, held->content_type, NULL, 0, &held->body);
 }
 

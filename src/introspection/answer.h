@@ -4,7 +4,7 @@
 #include "base/json.h"
 #include "introspection/introspection.h"
 
-/* Takes *body. Held until every commit that it could have seen is durable. */
+/* Takes *body. Held until every commit that it could have seen is durable; if that is taken back, answered 503. */
 void answer_when_durable(struct introspection *own, struct http_request *request, struct str content_type,
                          struct buf *body);
 void answer_json(struct http_request *request, int status, struct buf *body); /* at once; takes *body */
@@ -12,6 +12,7 @@ void answer_json(struct http_request *request, int status, struct buf *body); /*
 void answer_failure(struct http_request *request, int status, struct str code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 #define JSON_TYPE S("application/json")
+#define NOT_DURABLE "The journal cannot be written at present; the server's log says why."
 
 struct str query_value(const struct http_request *request, struct str name); /* absent without one; not decoded */
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /*
@@ -53,10 +54,16 @@ static void drain_next(struct introspection *own)
         on_drained(own);
 }
 
-static void on_durable(void *cookie)
+static void on_durable(void *cookie, bool durable)
 {
     struct reset *reset = cookie;
 
+    if (!durable) {
+        if (reset->request)
+            answer_failure(reset->request, 503, (struct str){0}, NOT_DURABLE);
+        free(reset);
+        return;
+    }
     reset->next = reset->own->resets_new;
     reset->own->resets_new = reset;
     drain_next(reset->own);
@@ -83,12 +90,18 @@ void on_reset(void *cookie, struct http_request *request)
     struct str account = query_value(request, S("account"));
     struct err err = ERR_INIT;
     struct reset *reset;
+    int r;
 
     if (account.p && !is_account(account)) {
         answer_failure(request, 400, (struct str){0}, "account takes an account id of 12 digits");
         return;
     }
-    if (store_reset(own->engine->store, account, &err) < 0) {
+    r = store_reset(own->engine->store, account, &err);
+    if (r == -EAGAIN) {
+        answer_failure(request, 503, (struct str){0}, NOT_DURABLE);
+        return;
+    }
+    if (r < 0) {
         log_error("reset: %s", err.text);
         answer_failure(request, 500, (struct str){0}, "The reset failed; the server's log says why.");
         return;

@@ -64,6 +64,7 @@ struct call {
     bool dry_run;
     struct call_wait *waits;
     uint64_t wrote; /* number of its commit; 0: it changed nothing */
+    uint64_t saw;   /* number of the newest commit that its answer may tell of */
 
     /* Called once, from the loop: r as the handler's, err when it is negative. Set by who makes the call. */
     void (*done)(struct call *call, int r, struct err *err);

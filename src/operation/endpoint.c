@@ -39,11 +39,6 @@ static void answer(struct exchange *x)
     http_answer(x->request, x->status, codec_content_type(x->service), headers, ARRAY_LEN(headers), &x->body);
 }
 
-static void on_ready(void *cookie)
-{
-    answer(cookie);
-}
-
 /* An error of ours is logged here, with its chain, and told to the client by its request id only. */
 static void encode_failure(struct exchange *x, const struct err *err)
 {
@@ -59,6 +54,20 @@ static void encode_failure(struct exchange *x, const struct err *err)
 static void refuse(struct exchange *x, const struct err *err)
 {
     encode_failure(x, err);
+    answer(x);
+}
+
+/* Not durable: the call's commit, or one that it has seen, has been taken back. */
+static void on_ready(void *cookie, bool durable)
+{
+    struct exchange *x = cookie;
+    struct err err = ERR_INIT;
+
+    if (!durable) {
+        operation_refused(&err);
+        x->body.len = 0;
+        encode_failure(x, &err);
+    }
     answer(x);
 }
 

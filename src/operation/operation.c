@@ -9,6 +9,7 @@
 #include "operation/token.h"
 #include "operation/validate.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 struct call_job {
@@ -42,15 +43,31 @@ static void begin(struct call *call)
                         service_name(call->service, call->operation->name));
 }
 
+static void saw(struct call *call, uint64_t number)
+{
+    if (call->saw < number)
+        call->saw = number;
+}
+
 static void roll_back(struct call *call)
 {
+    saw(call, tx_saw(call->tx));
     tx_rollback(call->tx);
     call->tx = NULL;
     call->waits = NULL;
 }
 
+int operation_refused(struct err *err)
+{
+    /* "Internal errors … can be transient": the code of theirs, and the status that says to come again. */
+    static const struct aws_error not_now = {"InternalError", 503};
+
+    return err_aws(err, &not_now, "An internal error has occurred");
+}
+
 static int commit(struct call *call, struct err *err)
 {
+    struct store *store = call->engine->store;
     uint64_t before;
     int r;
 
@@ -63,12 +80,14 @@ static int commit(struct call *call, struct err *err)
         roll_back(call);
         return r;
     }
-    before = store_last(call->engine->store);
+    before = store_last(store);
+    saw(call, tx_saw(call->tx));
     r = tx_commit(call->tx, err);
     call->tx = NULL;
-    if (store_last(call->engine->store) != before)
-        call->wrote = store_last(call->engine->store);
-    return r;
+    if (store_last(store) != before)
+        call->wrote = store_last(store);
+    saw(call, call->wrote);
+    return r == -EAGAIN ? operation_refused(err) : r;
 }
 
 static void on_job_done(void *arg);

@@ -24,15 +24,15 @@ struct parking {
 
 struct parked {
     struct parking *parking;
-    uint64_t number; /* the commit that must be durable */
+    uint64_t number; /* the commit that must be durable: the newest that the call could have seen */
     struct watch *watches;
     size_t watch_count, left;
     struct parked *previous, *next; /* in parking.following */
-    bool follows, delivered, timed;
+    bool follows, delivered, timed, settled;
     uv_timer_t timer;
-    struct store_wait *durable;
-    struct parked **at; /* where its caller knows it by */
-    void (*ready)(void *cookie);
+    struct store_wait *durable; /* NULL: it is */
+    struct parked **at;         /* where its caller knows it by */
+    void (*ready)(void *cookie, bool durable);
     void *cookie;
 };
 
@@ -93,27 +93,31 @@ static void end(struct parked *parked)
     uv_close((uv_handle_t *)&parked->timer, on_timer_closed);
 }
 
-static void on_durable(void *cookie)
+static void answer(struct parked *parked, bool durable)
 {
-    struct parked *parked = cookie;
-    void (*ready)(void *cookie) = parked->ready;
+    void (*ready)(void *cookie, bool durable) = parked->ready;
     void *of = parked->cookie;
 
-    parked->durable = NULL;
     *parked->at = NULL;
     end(parked); /* first: the ids that it watches are the call's, which the answer frees */
-    ready(of);
+    ready(of, durable);
+}
+
+static void on_durable(void *cookie, bool durable)
+{
+    struct parked *parked = cookie;
+
+    parked->durable = NULL;
+    if (parked->settled || !durable)
+        answer(parked, durable);
 }
 
 /* Nothing is left to settle, or time is up: now only durability counts. */
 static void settle(struct parked *parked)
 {
-    struct store *store = parked->parking->engine->store;
-
-    if (store_durable(store) >= parked->number)
-        on_durable(parked);
-    else
-        parked->durable = store_when_durable(store, parked->number, on_durable, parked);
+    parked->settled = true;
+    if (!parked->durable)
+        answer(parked, true);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -123,7 +127,7 @@ static void on_timer(uv_timer_t *timer)
 
 static void settle_one(struct parked *parked)
 {
-    if (--parked->left > 0 || parked->durable)
+    if (--parked->left > 0 || parked->settled)
         return;
     uv_timer_stop(&parked->timer);
     settle(parked);
@@ -208,25 +212,27 @@ static void add_watches(struct parked *parked, const struct call *call)
     parked->left = count;
 }
 
-void park(struct call *call, struct parked **at, void (*ready)(void *cookie), void *cookie)
+void park(struct call *call, struct parked **at, void (*ready)(void *cookie, bool durable), void *cookie)
 {
     struct store *store = call->engine->store;
-    uint64_t number = store_last(store);
+    uint64_t number = call->saw;
     struct parked *parked;
     bool follows = call->wrote && call->engine->parking->behind;
 
     *at = NULL;
     if (!call->waits && !follows && store_durable(store) >= number) {
-        ready(cookie);
+        ready(cookie, true);
         return;
     }
     *at = parked = mem_alloc(sizeof *parked);
     *parked = (struct parked){
         .parking = call->engine->parking, .number = number, .at = at, .ready = ready, .cookie = cookie};
-    if (!call->waits && !follows) {
+    /* From here on, not only once it is settled: afterwards nobody could say whether it was taken back. */
+    if (store_durable(store) < number)
         parked->durable = store_when_durable(store, number, on_durable, parked);
+    parked->settled = !call->waits && !follows;
+    if (parked->settled)
         return;
-    }
     add_watches(parked, call);
     if (follows) {
         parked->left++;

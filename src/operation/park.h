@@ -21,8 +21,9 @@ void parking_free(struct parking *parking);
 
 struct parked;
 /*
- * Calls ready(cookie) once, from here when nothing is to be waited for. *at is the parked answer until then, and NULL
- * before ready is called: what at lies in may end with the answer.
+ * Calls ready(cookie, durable) once, from here when nothing is to be waited for. *at is the parked answer until then,
+ * and NULL before ready is called: what at lies in may end with the answer. Not durable: what the answer says has been
+ * taken back, and it must not be given.
  */
-void park(struct call *call, struct parked **at, void (*ready)(void *cookie), void *cookie);
+void park(struct call *call, struct parked **at, void (*ready)(void *cookie, bool durable), void *cookie);
 void parked_cancel(struct parked *parked); /* its client has left */

@@ -50,7 +50,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void answer(void *cookie)
+static void answer(void *cookie, bool durable)
 {
     struct fixture *f = cookie;
 
@@ -84,6 +84,7 @@ static struct parked *wait_for_box(struct fixture *f)
     memcpy(f->id, "b", 2);
     f->wait = (struct call_wait){NULL, BOX, {f->id, 1}, is_labelled};
     f->call.waits = &f->wait;
+    f->call.saw = store_last(f->engine.store);
     park(&f->call, &f->parked, answer, f);
     return f->parked;
 }

@@ -1,7 +1,8 @@
 /*
  * Committing. In this order: what can fail is asked first (the journal, a seed); then each draft is encoded
  * for the journal, copied into a version of its own, put in place, indexed, and queued for the feed. Nothing
- * after the first step fails, so a commit is all or nothing without undoing anything.
+ * after the first step fails, so a commit is all or nothing without undoing anything. (What the journal cannot write
+ * after all is taken back as whole commits: undo.c.)
  */
 #include "store/tx.h"
 
@@ -19,7 +20,7 @@ static void take_seeds(struct world *world, struct feed_batch *batch)
         const struct record *record = world->seeds[i];
         if (journal)
             journal_put(journal, record, record->now->data);
-        feed_batch_add(batch, record->table, NULL, record->now);
+        feed_batch_add(batch, record->table, record->created, NULL, record->now);
     }
     free(world->seeds);
     world->seeds = NULL;
@@ -32,6 +33,7 @@ static void enter_world(struct world *world, struct feed_batch *batch)
 
     if (!world->number) {
         world_written(world);
+        feed_batch_add_world(batch, WORLD_BEGAN, world);
         if (store->journal)
             journal_world(store->journal, world);
         take_seeds(world, batch);
@@ -58,6 +60,7 @@ static struct version *apply(const struct draft *draft, struct str foreign)
 static void commit_draft(struct store *store, struct draft *draft, struct feed_batch *batch)
 {
     struct record *record = draft->record;
+    uint64_t created = record->created;
     struct str foreign = {0};
     struct version *old;
 
@@ -68,12 +71,12 @@ static void commit_draft(struct store *store, struct draft *draft, struct feed_b
     old = apply(draft, foreign);
     if (!draft->data)
         draft->record = NULL; /* it is gone */
-    feed_batch_add(batch, draft->table, old, draft->data ? record->now : NULL);
+    feed_batch_add(batch, draft->table, created, old, draft->data ? record->now : NULL);
     if (old)
         feed_discard(store, old, store->last);
 }
 
-/* How many changes the transaction amounts to, and with the seeds that they take along. */
+/* How many changes the transaction amounts to, and with the worlds that begin and the seeds that they take along. */
 static size_t count_changes(const struct tx *tx, size_t *ret_room)
 {
     size_t count = 0;
@@ -85,15 +88,9 @@ static size_t count_changes(const struct tx *tx, size_t *ret_room)
             continue;
         count++;
         /* Counted once for each draft in such a world: there are few seeds, and this happens once in a world's life. */
-        *ret_room += 1 + world->seed_count;
+        *ret_room += 1 + (world->number ? 0 : 1 + world->seed_count);
     }
     return count;
-}
-
-static int refuse(struct tx *tx)
-{
-    tx_rollback(tx);
-    return -1;
 }
 
 int tx_commit(struct tx *tx, struct err *err)
@@ -101,17 +98,22 @@ int tx_commit(struct tx *tx, struct err *err)
     struct store *store = tx->store;
     struct feed_batch *batch;
     size_t room;
+    int r;
 
     if (tx->failure) {
         *err = *tx->failure;
-        return refuse(tx);
+        tx_rollback(tx);
+        return -1;
     }
     if (!count_changes(tx, &room)) {
         tx_rollback(tx);
         return 0;
     }
-    if (store->journal && journal_ready(store->journal, err) < 0)
-        return refuse(tx);
+    r = store->journal ? journal_ready(store->journal, err) : 0;
+    if (r < 0) {
+        tx_rollback(tx);
+        return r;
+    }
     batch = feed_batch_new(++store->last, room, tx->what);
     for (struct draft *draft = tx->first; draft; draft = draft->next) {
         if (!draft->record)
@@ -169,8 +171,7 @@ static bool is_of(const struct world *world, struct str account)
     return !account.p || str_equal(world->account, account);
 }
 
-/* The world as new. Seeds that no commit took along were never seen: they just go. */
-static void world_empty(struct world *world, struct feed_batch *batch)
+void world_empty(struct world *world, struct feed_batch *batch)
 {
     struct store *store = world->store;
 
@@ -183,7 +184,7 @@ static void world_empty(struct world *world, struct feed_batch *batch)
             if (store->journal && world->number)
                 journal_remove(store->journal, record);
             if (world->number)
-                feed_batch_add(batch, table, old, NULL);
+                feed_batch_add(batch, table, record->created, old, NULL);
             record_free(record);
             feed_discard(store, old, store->last);
         }
@@ -230,17 +231,21 @@ int store_reset(struct store *store, struct str account, struct err *err)
     AUTO_FREE struct world **worlds = NULL;
     struct feed_batch *batch = NULL;
     size_t room = 0, count, written = 0;
+    int r = store->journal ? journal_ready(store->journal, err) : 0;
 
     assert(!store->tx);
-    if (store->journal && journal_ready(store->journal, err) < 0)
-        return -1;
+    if (r < 0)
+        return r;
     worlds = worlds_of(store, account, &count);
     for (size_t i = 0; i < count; i++) {
         written += worlds[i]->number != 0;
-        room += worlds[i]->number ? world_records(worlds[i]) : 0;
+        room += worlds[i]->number ? 1 + world_records(worlds[i]) : 0;
     }
     if (written) /* else nobody was told of anything there, and there is nothing to commit */
         batch = feed_batch_new(++store->last, room, S("reset"));
+    for (size_t i = 0; i < count; i++) /* all of them first, so that a record's change is the last */
+        if (worlds[i]->number)
+            feed_batch_add_world(batch, WORLD_ENDED, worlds[i]);
     for (size_t i = 0; i < count; i++)
         world_empty(worlds[i], batch);
     if (!batch)

@@ -8,23 +8,11 @@
 #include "base/mem.h"
 #include "store/journal.h"
 
-struct feed_batch {
-    struct feed_batch *next;
-    uint64_t number;
-    struct str what;
-    size_t count;
-    struct feed_change {
-        struct world *world;
-        uint16_t kind;
-        const struct version *old, *new;
-    } changes[]; /* then the bytes of `what` */
-};
-
 struct store_wait {
     struct store_wait *previous, *next;
     struct store *store;
     uint64_t number;
-    void (*done)(void *cookie);
+    void (*done)(void *cookie, bool durable);
     void *cookie;
 };
 
@@ -69,10 +57,15 @@ struct feed_batch *feed_batch_new(uint64_t number, size_t room, struct str what)
     return batch;
 }
 
-void feed_batch_add(struct feed_batch *batch, const struct table *table, const struct version *old,
-                    const struct version *new)
+void feed_batch_add(struct feed_batch *batch, const struct table *table, uint64_t created, struct version *old,
+                    struct version *new)
 {
-    batch->changes[batch->count++] = (struct feed_change){table->world, table->number, old, new};
+    batch->changes[batch->count++] = (struct feed_change){table->world, table->number, created, old, new};
+}
+
+void feed_batch_add_world(struct feed_batch *batch, enum world_change change, struct world *world)
+{
+    batch->changes[batch->count++] = (struct feed_change){world, (uint16_t)change, world->number, NULL, NULL};
 }
 
 void feed_push(struct store *store, struct feed_batch *batch)
@@ -108,13 +101,15 @@ static void batch_deliver(const struct feed *feed, const struct store *store, co
             .number = batch->number,
             .world = at->world,
             .kind = at->kind,
-            .id = data_id(&store->kinds[at->kind], new ? new : old),
             .old = old,
             .new = new,
             .what = batch->what,
             .last = i + 1 == batch->count,
         };
 
+        if (!old && !new)
+            continue; /* a world's */
+        change.id = data_id(&store->kinds[at->kind], new ? new : old);
         for (size_t k = 0; k < feed->subscriber_count; k++)
             feed->subscribers[k].each(feed->subscribers[k].cookie, &change);
     }
@@ -146,17 +141,28 @@ static void wait_unlink(struct store_wait *wait)
     free(wait);
 }
 
+static void call_first(struct feed *feed, bool durable)
+{
+    void (*done)(void *cookie, bool durable) = feed->wait_first->done;
+    void *cookie = feed->wait_first->cookie;
+
+    wait_unlink(feed->wait_first);
+    done(cookie, durable);
+}
+
 static void call_waiting(struct store *store)
 {
     struct feed *feed = store->feed;
 
-    while (feed->wait_first && feed->wait_first->number <= store->durable) {
-        void (*done)(void *cookie) = feed->wait_first->done;
-        void *cookie = feed->wait_first->cookie;
+    while (feed->wait_first && feed->wait_first->number <= store->durable)
+        call_first(feed, true);
+}
 
-        wait_unlink(feed->wait_first);
-        done(cookie);
-    }
+/* Nobody waits for less than what is taken back, nor, since commits are refused meanwhile, for more. */
+void feed_refuse(struct store *store)
+{
+    while (store->feed->wait_first)
+        call_first(store->feed, false);
 }
 
 void feed_advance(struct store *store, uint64_t durable)
@@ -171,6 +177,46 @@ void feed_advance(struct store *store, uint64_t durable)
     deliver(store);
     feed->delivering = false;
     store_collect(store);
+}
+
+/* The garbage without what has been marked as replaced by nothing. */
+static void garbage_spare(struct feed *feed)
+{
+    struct version **at = &feed->garbage_first;
+
+    feed->garbage_last = NULL;
+    while (*at) {
+        if ((*at)->replaced == 0) {
+            *at = (*at)->next;
+            continue;
+        }
+        feed->garbage_last = *at;
+        at = &(*at)->next;
+    }
+}
+
+struct feed_batch *feed_cut(struct store *store)
+{
+    struct feed *feed = store->feed;
+    struct feed_batch **at = &feed->first, *rest, *newest = NULL;
+
+    feed->last = NULL;
+    for (; *at && (*at)->number <= store->durable; at = &(*at)->next)
+        feed->last = *at;
+    rest = *at;
+    *at = NULL;
+    while (rest) {
+        struct feed_batch *batch = rest;
+
+        rest = batch->next;
+        batch->next = newest;
+        newest = batch;
+        for (size_t i = 0; i < batch->count; i++)
+            if (batch->changes[i].old)
+                batch->changes[i].old->replaced = 0;
+    }
+    garbage_spare(feed);
+    return newest;
 }
 
 void store_collect(struct store *store)
@@ -196,13 +242,14 @@ void store_subscribe(struct store *store, void (*each)(void *cookie, const struc
     feed->subscribers[feed->subscriber_count++] = (struct subscriber){each, cookie};
 }
 
-struct store_wait *store_when_durable(struct store *store, uint64_t number, void (*done)(void *cookie), void *cookie)
+struct store_wait *store_when_durable(struct store *store, uint64_t number, void (*done)(void *cookie, bool durable),
+                                      void *cookie)
 {
     struct feed *feed = store->feed;
     struct store_wait *wait, *after = feed->wait_last;
 
     if (number <= store->durable) {
-        done(cookie);
+        done(cookie, true);
         return NULL;
     }
     wait = mem_alloc(sizeof *wait);

@@ -5,6 +5,7 @@
 #include "store/doc.h"
 #include "store/load.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 enum {
@@ -14,6 +15,7 @@ enum {
     SLICE = 16 << 10,       /* bytes folded in one transaction: about a millisecond */
     BUFFER_KEPT = 1 << 20,  /* bytes of a buffer that a burst has blown up */
     IDLE_NS = 50 * 1000000, /* nothing to write for so long: fold */
+    REFUSE_AFTER_MS = 2000, /* of failing: longer than a hiccup, shorter than a client's patience */
     BACKOFF_MIN_MS = 10,
     BACKOFF_MAX_MS = 1000,
     LAST_TRIES_MS = 3000, /* at close */
@@ -31,20 +33,24 @@ struct journal {
     uint32_t *kinds;   /* names of kinds, by kind; 0: not asked yet */
     struct buf doc;
     struct group pending;
+    bool behind; /* too much waits, and that has been logged */
 
     uv_thread_t thread;
     uv_mutex_t lock;
     uv_cond_t wake;
     struct group queue;  /* under the lock, as all to the next blank line */
     uint64_t queue_last; /* the newest commit in it */
+    bool queued, trial;  /* there is something in it; that is an empty row */
+    bool refused;        /* the writer has given up, and waits until the loop has taken everything back */
     bool stop, sleeping;
 
     _Atomic uint64_t durable;
     _Atomic bool healthy;
     _Atomic size_t writing; /* bytes */
 
-    struct db *db;               /* the writer's alone, as all that follows */
-    struct group group;          /* being written */
+    struct db *db;      /* the writer's alone, as all that follows */
+    struct group group; /* being written; the loop's while the writer has given up */
+    bool failing;       /* since the last row of commits that was written: logged, and more is not waited for */
     bool fold_failed, fold_told; /* until a row is written; until folding works */
     bool folded;                 /* since the last checkpoint */
 };
@@ -58,38 +64,63 @@ static void sleep_ms(struct journal *journal, unsigned ms)
         uv_cond_timedwait(&journal->wake, &journal->lock, until - uv_hrtime());
 }
 
-static void set_health(struct journal *journal, bool healthy, const struct err *err)
+static void set_health(struct journal *journal, bool healthy)
 {
-    if (atomic_exchange(&journal->healthy, healthy) == healthy)
-        return;
-    if (healthy)
-        log_info("the journal can be written again");
-    else
-        log_error("the journal cannot be written; nothing is acknowledged until it can: %s", err->text);
-    uv_async_send(&journal->durable_wake);
+    if (atomic_exchange(&journal->healthy, healthy) != healthy)
+        uv_async_send(&journal->durable_wake);
 }
 
-/* Tries until it is written. False: given up, because the journal is closing. */
-static bool append(struct journal *journal, uint64_t last)
+/* An empty row is a small one: that it could be written does not say that the trouble is over. */
+static void succeeded(struct journal *journal, bool trial)
 {
-    unsigned backoff = BACKOFF_MIN_MS, closing_ms = 0;
+    set_health(journal, true);
+    if (trial || !journal->failing)
+        return;
+    log_info("the journal can be written again");
+    journal->failing = false;
+}
+
+static void failed(struct journal *journal, const struct err *err)
+{
+    set_health(journal, false);
+    if (!journal->failing)
+        log_error("the journal cannot be written; changes are refused until it can: %s", err->text);
+    journal->failing = true;
+}
+
+/* May a row that has failed be tried again, after a pause? For how long is said by *since, uv_hrtime of its first
+ * failure, and *closing_ms, the pauses since the journal has been closing. */
+static bool may_retry(struct journal *journal, unsigned pause, bool trial, uint64_t since, unsigned *closing_ms)
+{
+    bool stop;
+
+    uv_mutex_lock(&journal->lock);
+    stop = journal->stop;
+    if (!stop && (trial || uv_hrtime() - since < REFUSE_AFTER_MS * (uint64_t)1000000))
+        sleep_ms(journal, pause);
+    else if (!stop)
+        pause = 0;
+    uv_mutex_unlock(&journal->lock);
+    if (!stop)
+        return pause > 0;
+    uv_sleep(pause);
+    return !trial && (*closing_ms += pause) <= LAST_TRIES_MS;
+}
+
+/* Tries until it is written, or as long as may be. A journal that was failing before is not waited for. */
+static bool append(struct journal *journal, uint64_t last, bool trial)
+{
+    unsigned pause = BACKOFF_MIN_MS, closing_ms = 0;
+    uint64_t since = journal->failing ? 0 : uv_hrtime();
     struct err err;
 
     while (db_append(journal->db, last, buf_str(&journal->group.names), buf_str(&journal->group.batch), &err) < 0) {
-        set_health(journal, false, &err);
-        uv_mutex_lock(&journal->lock);
-        if (journal->stop) {
-            uv_mutex_unlock(&journal->lock);
-            if ((closing_ms += backoff) > LAST_TRIES_MS)
-                return false;
-            uv_sleep(backoff);
-        } else {
-            sleep_ms(journal, backoff);
-            uv_mutex_unlock(&journal->lock);
-        }
-        backoff = backoff * 2 < BACKOFF_MAX_MS ? backoff * 2 : BACKOFF_MAX_MS;
+        failed(journal, &err);
+        if (!may_retry(journal, pause, trial, since, &closing_ms))
+            return false;
+        pause = pause * 2 < BACKOFF_MAX_MS ? pause * 2 : BACKOFF_MAX_MS;
     }
-    set_health(journal, true, NULL);
+    succeeded(journal, trial);
     return true;
 }
 
@@ -127,22 +158,40 @@ static bool has_to_rest(const struct journal *journal)
     return (db_log_bytes(journal->db) > 0 && !journal->fold_failed) || journal->folded;
 }
 
-static bool write_group(struct journal *journal, uint64_t last)
+static void group_clear(struct group *group)
 {
-    bool written = append(journal, last);
+    if (group->batch.capacity > BUFFER_KEPT)
+        buf_free(&group->batch);
+    group->names.len = group->batch.len = 0;
+}
 
-    if (written) {
-        journal->fold_failed = false;
-        atomic_store(&journal->durable, last);
-        uv_async_send(&journal->durable_wake);
-        if (db_log_bytes(journal->db) > LOG_LIMIT)
-            fold(journal, SLICE + 2 * journal->group.batch.len);
-    }
-    if (journal->group.batch.capacity > BUFFER_KEPT)
-        buf_free(&journal->group.batch);
-    journal->group.names.len = journal->group.batch.len = 0;
+/* Lets the loop take back what could not be written. False: it does not, because the journal is closing. */
+static bool give_up(struct journal *journal)
+{
+    bool stop;
+
+    uv_mutex_lock(&journal->lock);
+    journal->refused = true;
+    uv_async_send(&journal->durable_wake);
+    while (journal->refused && !journal->stop)
+        uv_cond_wait(&journal->wake, &journal->lock);
+    stop = journal->refused;
+    uv_mutex_unlock(&journal->lock);
+    return !stop;
+}
+
+static bool write_group(struct journal *journal, uint64_t last, bool trial)
+{
+    if (!append(journal, last, trial))
+        return give_up(journal);
+    journal->fold_failed = false;
+    atomic_store(&journal->durable, last);
+    uv_async_send(&journal->durable_wake);
+    if (db_log_bytes(journal->db) > LOG_LIMIT)
+        fold(journal, SLICE + 2 * journal->group.batch.len);
+    group_clear(&journal->group);
     atomic_store(&journal->writing, 0);
-    return written;
+    return true;
 }
 
 /* Waits for something to write; folds when there is nothing for a while. The lock is held. False: closing, and all is
@@ -151,7 +200,7 @@ static bool wait_for_group(struct journal *journal)
 {
     bool idle = false;
 
-    while (!journal->queue.batch.len && !journal->stop) {
+    while (!journal->queued && !journal->stop) {
         if (idle && has_to_rest(journal)) {
             uv_mutex_unlock(&journal->lock);
             rest(journal);
@@ -165,13 +214,13 @@ static bool wait_for_group(struct journal *journal)
             uv_cond_wait(&journal->wake, &journal->lock);
         journal->sleeping = false;
     }
-    return journal->queue.batch.len > 0;
+    return journal->queued;
 }
 
 static void writer(void *arg)
 {
     struct journal *journal = arg;
-    bool going = true;
+    bool going = true, trial;
 
     while (going) {
         struct group taken;
@@ -183,18 +232,72 @@ static void writer(void *arg)
         journal->queue = journal->group;
         journal->group = taken;
         last = journal->queue_last;
+        trial = journal->trial;
+        journal->queued = journal->trial = false;
         atomic_store(&journal->writing, taken.batch.len);
         uv_mutex_unlock(&journal->lock);
         if (going)
-            going = write_group(journal, last);
+            going = write_group(journal, last, trial);
     }
+}
+
+/* Something is in the queue now. The lock is held. */
+static void wake_writer(struct journal *journal, uint64_t last)
+{
+    journal->queued = true;
+    journal->queue_last = last;
+    if (journal->sleeping)
+        uv_cond_signal(&journal->wake);
+}
+
+/* Its names go on, since documents to come use them; its commits do not. */
+static void drop_group(struct journal *journal, struct group *group)
+{
+    buf_append(&journal->queue.names, buf_str(&group->names));
+    group_clear(group);
+}
+
+/* All that has not been written is dropped and taken back, and the writer goes on with an empty row. */
+static void take_back(struct journal *journal)
+{
+    struct store *store = journal->store;
+
+    undo_commits(store);
+    uv_mutex_lock(&journal->lock);
+    journal->queue.batch.len = 0;
+    drop_group(journal, &journal->group);
+    drop_group(journal, &journal->pending);
+    atomic_store(&journal->writing, 0);
+    atomic_store(&journal->durable, store->last);
+    journal->refused = false;
+    journal->trial = true;
+    wake_writer(journal, store->last);
+    uv_cond_signal(&journal->wake);
+    uv_mutex_unlock(&journal->lock);
+    store->durable = store->last;
+    feed_refuse(store);
+}
+
+static bool has_given_up(struct journal *journal)
+{
+    bool refused;
+
+    uv_mutex_lock(&journal->lock);
+    refused = journal->refused;
+    uv_mutex_unlock(&journal->lock);
+    return refused;
 }
 
 static void on_wake(uv_async_t *async)
 {
     struct journal *journal = async->data;
+    bool refused = !journal_healthy(journal) && has_given_up(journal); /* then nothing becomes durable meanwhile */
 
     feed_advance(journal->store, journal_durable(journal));
+    if (refused) {
+        take_back(journal);
+        feed_advance(journal->store, journal_durable(journal));
+    }
     if (journal->store->durable == journal->store->last)
         uv_unref((uv_handle_t *)async);
 }
@@ -286,16 +389,24 @@ int journal_ready(struct journal *journal, struct err *err)
 {
     size_t waiting;
 
-    if (!journal_healthy(journal))
-        return err_plain(err, "the journal cannot be written at present");
+    if (!journal_healthy(journal)) {
+        err_plain(err, "the journal cannot be written at present");
+        return -EAGAIN;
+    }
     if (journal->pending.batch.len > HAND_OVER_AT)
         journal_hand_over(journal, journal->store->last);
     uv_mutex_lock(&journal->lock);
     waiting = journal->queue.batch.len;
     uv_mutex_unlock(&journal->lock);
-    if (waiting + atomic_load(&journal->writing) > QUEUE_LIMIT)
-        return err_plain(err, "the journal is %zu MiB behind", waiting >> 20);
-    return 0;
+    if (waiting + atomic_load(&journal->writing) <= QUEUE_LIMIT) {
+        journal->behind = false;
+        return 0;
+    }
+    err_plain(err, "the journal is %zu MiB behind", waiting >> 20);
+    if (!journal->behind)
+        log_error("changes are refused: %s", err->text);
+    journal->behind = true;
+    return -EAGAIN;
 }
 
 void journal_world(struct journal *journal, const struct world *world)
@@ -365,12 +476,10 @@ void journal_remove(struct journal *journal, const struct record *record)
 
 void journal_hand_over(struct journal *journal, uint64_t last)
 {
-    bool sleeping;
-
     if (!journal->pending.batch.len)
         return;
     uv_mutex_lock(&journal->lock);
-    if (journal->queue.batch.len) {
+    if (journal->queued) {
         buf_append(&journal->queue.names, buf_str(&journal->pending.names));
         buf_append(&journal->queue.batch, buf_str(&journal->pending.batch));
     } else {
@@ -379,10 +488,7 @@ void journal_hand_over(struct journal *journal, uint64_t last)
         journal->pending = empty;
     }
     journal->pending.names.len = journal->pending.batch.len = 0;
-    journal->queue_last = last;
-    sleeping = journal->sleeping;
-    if (sleeping)
-        uv_cond_signal(&journal->wake);
+    wake_writer(journal, last);
     uv_mutex_unlock(&journal->lock);
     uv_ref((uv_handle_t *)&journal->durable_wake);
 }

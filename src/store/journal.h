@@ -6,7 +6,11 @@
  *
  * Invariants
  *  1. Commits become durable in order; a row holds whole commits.
- *  2. A row that cannot be written is tried again until it can be; meanwhile journal_ready fails.
+ *  2. A row that cannot be written is tried again for REFUSE_AFTER_MS, and meanwhile journal_ready fails. Then the
+ *     loop drops it and all that waits behind it, and has the store take these commits back (undo.c). What is
+ *     written next is an empty row with the number of the undoing, until it is written: that is the trial whether the
+ *     disk is well again. A failed row leaves nothing in the WAL that a start would find: its last frame, which makes
+ *     it count, is its last write, and there is no sync behind it; the empty row lies over the rest.
  *  3. Folding a row twice, or half and then again from its start, ends in the same records.
  */
 #pragma once
@@ -23,8 +27,8 @@ int journal_open(struct store *store, const char *folder, struct journal **ret, 
 /* Writes what it was handed, gives up after a few seconds when it cannot, ends the thread. */
 void journal_close(struct journal *journal);
 
-/* Fails while the journal cannot be written and while too many bytes wait for it. Ask before the first journal_… of a
- * commit. */
+/* -EAGAIN while the journal cannot be written and while too many bytes wait for it: why is in the log, once. Ask before
+ * the first journal_… of a commit. */
 int journal_ready(struct journal *journal, struct err *err);
 bool journal_healthy(struct journal *journal);
 uint64_t journal_durable(struct journal *journal);

@@ -185,7 +185,7 @@ struct writing {
     int out, next;
 };
 
-static void say_durable(void *cookie)
+static void say_durable(void *cookie, bool is_durable)
 {
     struct writing *w = cookie;
     uint64_t durable = store_durable(w->f->store);

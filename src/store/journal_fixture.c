@@ -36,8 +36,10 @@ static int failing_write(sqlite3_file *file, const void *p, int size, sqlite3_in
 {
     while (disk_stuck)
         usleep(1000);
-    if (has_to_fail())
+    if (has_to_fail()) {
+        real_methods(file)->xWrite(file, p, size / 2, at); /* what there was room for */
         return SQLITE_FULL;
+    }
     return real_methods(file)->xWrite(file, p, size, at);
 }
 
@@ -207,9 +209,9 @@ size_t count_things(struct fixture *f)
     return count;
 }
 
-void set_flag(void *cookie)
+void set_flag(void *cookie, bool durable)
 {
-    *(bool *)cookie = true;
+    *(bool *)cookie = durable;
 }
 
 /* Runs the loop until everything is durable, but not for ever. */

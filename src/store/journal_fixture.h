@@ -48,7 +48,7 @@ void create_things(struct fixture *f, int first, int count);
 const struct thing *get_thing(struct fixture *f, int n);
 size_t count_things(struct fixture *f);
 
-void set_flag(void *cookie);
+void set_flag(void *cookie, bool durable);
 /* Runs the loop until everything is durable, but not for ever. */
 bool settle(struct fixture *f);
 int64_t query(struct fixture *f, const char *sql);

@@ -112,6 +112,23 @@ struct store {
     struct journal *journal; /* NULL: in memory */
 };
 
+/* The changes of one commit: what the feed delivers, and what undo.c takes back. */
+struct feed_batch {
+    struct feed_batch *next;
+    uint64_t number;
+    struct str what;
+    size_t count;
+    struct feed_change {
+        struct world *world;
+        uint16_t kind;    /* or one of enum world_change */
+        uint64_t created; /* the record's creation number; of a world's: its number in the journal */
+        struct version *old, *new;
+    } changes[]; /* then the bytes of `what` */
+};
+
+/* Not delivered. A world's come before the records that its commit creates or removes in it. */
+enum world_change { WORLD_BEGAN = UINT16_MAX - 1, WORLD_ENDED };
+
 /* table.c */
 struct table *world_table(struct world *world, uint16_t kind);                   /* makes it */
 struct table *world_has_table(const struct world *world, uint16_t kind);         /* NULL: it has no records */
@@ -139,6 +156,9 @@ bool data_reaches(const struct store_kind *kind, unsigned index, const void *dat
 
 /* commit.c */
 void world_seed(struct world *world, struct tx *outer); /* unless it is; called when a transaction enters it */
+/* The world as new. Seeds that no commit took along were never seen: they just go. batch may be NULL for such a world.
+ */
+void world_empty(struct world *world, struct feed_batch *batch);
 
 /* store.c */
 void world_written(struct world *world); /* it is in the journal from now on */
@@ -147,13 +167,20 @@ void worlds_trim(struct store *store);
 struct world *world_new(struct store *store, struct str account, struct str region);
 
 /* feed.c */
-struct feed_batch; /* the changes of one commit */
 struct feed *feed_new(struct store *store);
 void feed_close(struct store *store);
 void feed_wake(struct store *store); /* feed_advance in the loop's next turn */
 struct feed_batch *feed_batch_new(uint64_t number, size_t room, struct str what);
-void feed_batch_add(struct feed_batch *batch, const struct table *table, const struct version *old,
-                    const struct version *new);
+void feed_batch_add(struct feed_batch *batch, const struct table *table, uint64_t created, struct version *old,
+                    struct version *new);
+void feed_batch_add_world(struct feed_batch *batch, enum world_change change, struct world *world);
 void feed_push(struct store *store, struct feed_batch *batch);
 void feed_discard(struct store *store, struct version *version, uint64_t replaced);
 void feed_advance(struct store *store, uint64_t durable); /* calls who waits, delivers, collects */
+/* The commits that are not durable, newest first, out of the feed; what they replaced is garbage no more. free() them.
+ */
+struct feed_batch *feed_cut(struct store *store);
+void feed_refuse(struct store *store); /* calls all who wait: it will not be */
+
+/* undo.c */
+void undo_commits(struct store *store); /* all that are not durable */

@@ -9,12 +9,15 @@
  *
  * Invariants
  *  1. Every commit has a number, one higher than the last. Commit n is durable when store_durable() >= n.
- *  2. Nobody outside sees a commit before it is durable: answers wait for store_last() as it was when
- *     they were made (store_when_durable), and the feed delivers durable changes only, in order.
+ *  2. Nobody outside sees a commit before it is durable: answers wait for the newest commit that they could have seen
+ *     (tx_saw or store_last as it was when they were made, store_when_durable), and the feed delivers durable changes
+ *     only, in order.
  *  3. Without a data folder every commit is durable at once (but the feed still delivers from the loop,
  *     never from inside tx_commit).
- *  4. When the journal fails (disk full), commits go on failing with an err of ours until it works again;
- *     what was applied in memory but never became durable is never answered: the journal retries it, in order.
+ *  4. While the journal cannot be written (disk full), commits are refused. What was applied in memory but is not
+ *     durable is tried again for two seconds, and then taken back: in memory all is as before, the journal
+ *     never writes it, who waits for it is told so, and from then on everything in memory is durable again. A disk
+ *     that neither takes a write nor refuses it is waited for, since what it will do with it is not known.
  */
 #pragma once
 
@@ -55,11 +58,13 @@ void store_close(struct store *store);
 uint64_t store_last(const struct store *store);    /* number of the newest commit */
 uint64_t store_durable(const struct store *store); /* of the newest durable one */
 /*
- * Calls done from the loop once commit `number` is durable; when it already is, at once (and returns NULL).
+ * Calls done from the loop once commit `number` is durable; when it already is, at once (and returns NULL). Or, with
+ * false, when it has been taken back: it never was, and what it was to change is as before.
  * cancel: it will not be called. Those still waiting at store_close are not called.
  */
 struct store_wait;
-struct store_wait *store_when_durable(struct store *store, uint64_t number, void (*done)(void *cookie), void *cookie);
+struct store_wait *store_when_durable(struct store *store, uint64_t number, void (*done)(void *cookie, bool durable),
+                                      void *cookie);
 void store_wait_cancel(struct store_wait *wait);
 bool store_healthy(const struct store *store); /* false while the journal cannot be written */
 /* Frees replaced versions and worlds that nobody wrote to. The loop does it after each delivery; only who runs no loop
@@ -95,8 +100,11 @@ struct tx *tx_begin(struct store *store, struct world *world, struct arena *aren
 struct world *tx_world(const struct tx *tx);
 struct arena *tx_arena(const struct tx *tx);
 void tx_enter(struct tx *tx, struct world *world); /* go on in another world, explicitly */
-int tx_commit(struct tx *tx, struct err *err);     /* ends tx either way; on failure nothing is changed */
-void tx_rollback(struct tx *tx);                   /* ends tx */
+/* Ends tx either way; on failure nothing is changed. -EAGAIN: the journal takes nothing at present, and has logged why;
+ * later it may. */
+int tx_commit(struct tx *tx, struct err *err);
+void tx_rollback(struct tx *tx);      /* ends tx */
+uint64_t tx_saw(const struct tx *tx); /* the newest commit in the worlds that it has entered */
 
 const void *tx_get(struct tx *tx, uint16_t kind, struct str id); /* NULL: none */
 void *tx_edit(struct tx *tx, uint16_t kind,
@@ -134,8 +142,11 @@ struct change {
     struct str what;
     bool last; /* of its commit */
 };
-/* Delivery is from the loop, after the change is durable. Seeded records are delivered when they become durable. */
+/* Delivery is from the loop, after the change is durable. Seeded records are delivered when they become durable.
+ * Commits that are taken back are not delivered, but every record that they touched is, as it is again: its removal
+ * then may be of one that never was delivered, and old what nobody was told. */
 void store_subscribe(struct store *store, void (*each)(void *cookie, const struct change *change), void *cookie);
 
-/* Forgets every record of the account (absent: of all), durably; removals go through the feed. */
+/* Forgets every record of the account (absent: of all), durably; removals go through the feed. -EAGAIN as tx_commit's.
+ */
 int store_reset(struct store *store, struct str account, struct err *err);

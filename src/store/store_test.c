@@ -418,7 +418,7 @@ static void a_reset_forgets_one_account_and_tells_the_feed(void **state)
     assert_string_equal(f->events[0], "3 -t-1 reset");
 }
 
-static void count_calls(void *cookie)
+static void count_calls(void *cookie, bool durable)
 {
     ++*(int *)cookie;
 }

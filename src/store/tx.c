@@ -10,7 +10,7 @@ struct tx *tx_begin(struct store *store, struct world *world, struct arena *aren
     assert(!store->tx);
     *tx = (struct tx){.store = store, .world = world, .arena = arena, .what = what};
     store->tx = tx;
-    world_seed(world, tx);
+    tx_enter(tx, world);
     return tx;
 }
 
@@ -28,7 +28,14 @@ void tx_enter(struct tx *tx, struct world *world)
 {
     assert(!tx->outer); /* a seed stays in its world */
     tx->world = world;
+    if (tx->saw < world->last_change)
+        tx->saw = world->last_change;
     world_seed(world, tx);
+}
+
+uint64_t tx_saw(const struct tx *tx)
+{
+    return tx->saw;
 }
 
 static struct record *find(const struct tx *tx, uint16_t kind, struct str id)

@@ -10,6 +10,7 @@ struct tx {
     struct str what;
     struct draft *first, *last;
     struct tx *outer;    /* this one seeds a world for it; NULL: an ordinary one */
+    uint64_t saw;        /* as tx_saw */
     struct err *failure; /* a world could not be seeded: tx_commit fails with this */
 };
 
