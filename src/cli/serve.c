@@ -468,6 +468,8 @@ static int prepare(struct server *server, struct err *err)
 {
     int r = make_data_folder(server, err);
 
+    if (r == 0 && server->data.p)
+        r = store_make(server->data.p, err); /* before the owner: once that is there, records must be */
     if (r == 0)
         r = take_owner(server, err);
     if (r < 0)

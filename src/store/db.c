@@ -1,10 +1,12 @@
 #include "store/db_inside.h"
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 enum {
     APPLICATION = 0x68616172, /* "haar", in the file's header */
@@ -112,10 +114,49 @@ static int set_up(struct db *db, struct err *err)
                     "PRAGMA cell_size_check = ON",
                     err);
 
-    sqlite3_wal_autocheckpoint(db->sqlite, CHECKPOINT_PAGES);
+    db_mark_commits(db); /* instead of SQLite's own checkpoints: db_written_up_to */
     if (r == 0)
         r = check_format(db, err);
     return r == 0 ? prepare(db, err) : r;
+}
+
+/* An empty file is none. */
+static bool is_there(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && st.st_size > 0;
+}
+
+/* Who has lost it must not find an empty cloud, whose machines would be taken for nobody's. */
+static int check_lost(const struct db *db, const char *folder, struct err *err)
+{
+    static const char *const companions[] = {"state.db-wal", "state.mark", "owner"};
+
+    for (size_t i = 0; i < ARRAY_LEN(companions) && !is_there(db->path); i++) {
+        AUTO_FREE char *path = mem_printf("%s/%s", folder, companions[i]);
+
+        if (is_there(path))
+            return err_plain(
+                err,
+                "%s is missing or empty, though %s says that there was one: put it back from a copy; or, to "
+                "begin with nothing, remove state.db-wal, state.mark and owner from %s too",
+                db->path, path, folder);
+    }
+    return 0;
+}
+
+/* Without a mark a loss is not noticed, but nothing else lacks. */
+static int open_mark(struct db *db, struct err *err)
+{
+    int r = mark_open(db->mark_path, &db->mark, &db->mark_fd, err);
+
+    if (r == -EBUSY)
+        return err_plain(err, "%s is in use by another process", db->path);
+    if (r < 0)
+        log_warning("%s; a loss of changes would not be noticed", err->text);
+    db->marked = r > 0;
+    return 0;
 }
 
 /* Records may hold secrets: the file is made for its owner only, and SQLite makes its companions alike. */
@@ -135,8 +176,17 @@ int db_open(const char *folder, struct db **ret, struct err *err)
         return r;
     db = mem_alloc(sizeof *db);
     db->path = mem_printf("%s/state.db", folder);
+    db->wal_path = mem_printf("%s-wal", db->path);
+    db->mark_path = mem_printf("%s/state.mark", folder);
+    db->mark_fd = -1;
+    r = check_lost(db, folder, err);
+    if (r == 0)
+        r = open_mark(db, err);
+    if (r == 0)
+        r = make_private(db->path, err);
+    if (r == 0)
+        r = db_check_wal(db, err);
     /* No mutexes: it is opened and loaded on the loop's thread, and from then on the writer's alone. */
-    r = make_private(db->path, err);
     if (r == 0 &&
         sqlite3_open_v2(db->path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL))
         r = db_fail(db, "open", err);
@@ -146,17 +196,40 @@ int db_open(const char *folder, struct db **ret, struct err *err)
         db_close(db);
         return r;
     }
+    db->marked = true;
+    db_mark(db, 0);
     *ret = db;
     return 0;
+}
+
+int db_make(const char *folder, struct err *err)
+{
+    AUTO_FREE char *path = mem_printf("%s/state.db", folder);
+    struct db *db;
+    int r;
+
+    if (is_there(path))
+        return 0;
+    r = db_open(folder, &db, err);
+    if (r == 0)
+        db_close(db);
+    return r;
 }
 
 void db_close(struct db *db)
 {
     for (int i = 0; i < STATEMENTS; i++)
         sqlite3_finalize(db->statements[i]);
-    sqlite3_close(db->sqlite);
+    if (db->sqlite) {
+        db_mark_copying(db);
+        sqlite3_close(db->sqlite); /* which copies, and removes the WAL */
+        db_mark_closed(db);
+    }
+    fd_close(&db->mark_fd);
     chunk_free(db);
     free(db->path);
+    free(db->wal_path);
+    free(db->mark_path);
     free(db);
 }
 
@@ -264,19 +337,35 @@ static int append_with_names(struct db *db, uint64_t seq, struct str names, stru
     return r;
 }
 
+/* A checkpoint that fails here is tried again after the next, and told by the one that the idle writer makes. */
+void db_written_up_to(struct db *db, uint64_t seq)
+{
+    struct err ignored;
+
+    db_mark(db, seq);
+    if (db->mark.frames >= CHECKPOINT_PAGES && db->mark.moved < db->mark.frames)
+        db_checkpoint(db, &ignored);
+}
+
 int db_append(struct db *db, uint64_t seq, struct str names, struct str batch, struct err *err)
 {
     /* A statement alone is a transaction, and cheaper than one between BEGIN and COMMIT. */
     int r = names.len ? append_with_names(db, seq, names, batch, err) : append_row(db, seq, batch, err);
 
-    if (r == 0)
-        db->log_bytes += batch.len;
-    return r;
+    if (r < 0)
+        return r;
+    db->log_bytes += batch.len;
+    db_written_up_to(db, seq);
+    return 0;
 }
 
 int db_checkpoint(struct db *db, struct err *err)
 {
-    return sqlite3_wal_checkpoint_v2(db->sqlite, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) == SQLITE_OK
-               ? 0
-               : db_fail(db, "checkpoint", err);
+    int frames = 0;
+
+    db_mark_copying(db);
+    if (sqlite3_wal_checkpoint_v2(db->sqlite, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, &frames) != SQLITE_OK)
+        return db_fail(db, "checkpoint", err);
+    db_mark_copied(db, (uint64_t)frames);
+    return 0;
 }

@@ -8,6 +8,8 @@
  *   record(created, world, kind, id, doc, sum)  by creation number; kind is a name's number
  *   log(seq, batch, sum)                        seq: the newest commit in the batch
  *   progress(one, folded)                       the newest commit that is not in the log any more
+ *
+ * Beside it lies state.mark (mark.h), by which a loss is noticed that SQLite does not see.
  */
 #pragma once
 
@@ -18,8 +20,16 @@ enum { DB_FORMAT = 1 };
 
 struct db;
 
+/* Makes it where it has never been. Missing or empty beside what only comes with it (WAL, mark, the folder's owner) is
+ * an error. */
 int db_open(const char *folder, struct db **ret, struct err *err);
+/* Only makes it, unless it is there. */
+int db_make(const char *folder, struct err *err);
 void db_close(struct db *db);
+
+/* The newest commit that had been written before it was opened, by state.mark, and when: what was loaded should reach
+ * as far. 0: it does not say. */
+uint64_t db_written(const struct db *db, int64_t *ret_ms);
 
 /* Calls `each` with everything as operations that rebuild it: names, worlds, records by creation, then the log's. Also
  * says the newest commit. A failure of `each` is forwarded. */

@@ -150,6 +150,7 @@ static int fold_slice(struct db *db, size_t bytes, struct err *err)
         db->log_bytes -= db->chunk->rows.len;
         chunk_free(db);
     }
+    db_written_up_to(db, 0);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/time.h"
 #include "store/doc.h"
 
 struct load {
@@ -158,6 +159,22 @@ static int load_op(void *cookie, const struct op *op, struct err *err)
     return -1;
 }
 
+/* What had been written and is not there: said, and its numbers are not given again. */
+static void check_loss(struct store *store, const struct db *db)
+{
+    char text[TIME_ISO_SIZE];
+    int64_t ms;
+    uint64_t written = db_written(db, &ms);
+
+    if (written <= store->last)
+        return;
+    log_error("state.db has lost changes: those from number %llu on, up to %llu, which was written %s; its WAL is "
+              "damaged, or "
+              "it was put back from an older copy, or the host has lost power",
+              (unsigned long long)store->last + 1, (unsigned long long)written, time_iso(ms, text).p);
+    store->last = written;
+}
+
 int load_store(struct store *store, struct db *db, struct names *names, size_t *ret_names, struct err *err)
 {
     struct load load = {.store = store, .names = names};
@@ -169,6 +186,8 @@ int load_store(struct store *store, struct db *db, struct names *names, size_t *
     if (r == 0 && load.unknown)
         log_warning("state.db holds %zu records of kinds that this version does not know: they are kept there",
                     load.unknown);
+    if (r == 0)
+        check_loss(store, db);
     *ret_names = load.name_count;
     map_free(&load.kinds);
     map_free(&load.worlds);

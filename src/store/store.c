@@ -2,6 +2,7 @@
 #include "store/records.h"
 
 #include "base/mem.h"
+#include "store/db.h"
 #include "store/journal.h"
 
 #include <assert.h>
@@ -24,6 +25,11 @@ int store_open(const struct store_options *options, struct store **ret, struct e
     store->durable = store->delivered = store->last;
     *ret = store;
     return 0;
+}
+
+int store_make(const char *folder, struct err *err)
+{
+    return db_make(folder, err);
 }
 
 static void list_remove(struct world_list *list, struct world *world)

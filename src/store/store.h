@@ -51,6 +51,9 @@ struct store_options {
 
 /* Opens and loads. With a folder: FOLDER/state.db (SQLite, WAL). */
 int store_open(const struct store_options *options, struct store **ret, struct err *err);
+/* Makes FOLDER/state.db where it has never been. Missing or empty beside what only comes with it, it is an error, which
+ * says how to go on: ask before anything else is put into the folder. */
+int store_make(const char *folder, struct err *err);
 /* Makes everything durable first (gives up after a few seconds on a disk that fails). The loop must run once more,
  * to close handles. */
 void store_close(struct store *store);

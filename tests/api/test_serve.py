@@ -1,5 +1,6 @@
 """`haar serve`: settings, who may call, the server's own paths, and how it ends."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -269,6 +270,54 @@ def test_help_names_every_setting(binary):
     for name in ("--listen", "HAAR_LISTEN", "--allow-host", "HAAR_TOKEN", "HAAR_LAMBDA_K8S_ANNOTATIONS"):
         assert name in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def killed(binary, data):
+    """A data folder as kill -9 leaves it, in the middle of changes; the tag that counts up, and how far it was answered."""
+    with contextlib.ExitStack() as stack:
+        server = Server(binary, "--backend", "none", "--data", data)
+        stack.callback(server.kill)
+        ec2 = server.client("ec2")
+        vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        for n in range(1, 41):
+            ec2.create_tags(Resources=[vpc], Tags=[{"Key": "n", "Value": str(n)}])
+    return vpc, n
+
+
+@pytest.mark.parametrize("kept", ["state.db-wal", "state.mark", "owner"])
+@pytest.mark.parametrize("lose", [pathlib.Path.unlink, lambda path: path.write_bytes(b"")], ids=["missing", "empty"])
+def test_a_database_that_is_gone_stops_the_start_and_says_how_to_go_on(binary, tmp_path, lose, kept):
+    data = tmp_path / "data"
+    killed(binary, data)
+    lose(data / "state.db")
+    for path in data.iterdir():
+        if path.name not in (kept, "state.db"):
+            path.unlink()
+    said = start_fails(binary, "--backend", "none", "--data", str(data))
+    assert "state.db is missing or empty" in said and kept in said and "put it back" in said and "remove" in said
+    assert (data / kept).stat().st_size > 0
+    (data / kept).unlink()
+    Server(binary, "--backend", "none", "--data", data).stop()
+
+
+def test_a_bit_that_flips_in_what_was_written_last_never_loses_it_in_silence(binary, tmp_path):
+    losses = 0
+    for round in range(10):  # one is enough; but an idle writer may have moved all to the database before the kill
+        data = tmp_path / str(round)
+        vpc, said = killed(binary, data)
+        with open(data / "state.db-wal", "r+b") as wal:
+            wal.seek(32 + 24 + 1000)
+            byte = wal.read(1)[0]
+            wal.seek(-1, os.SEEK_CUR)
+            wal.write(bytes([byte ^ 4]))
+        with Server(binary, "--backend", "none", "--data", data) as server:
+            tags = server.client("ec2").describe_tags(Filters=[{"Name": "resource-id", "Values": [vpc]}])["Tags"]
+            lost = [tag["Value"] for tag in tags if tag["Key"] == "n"] != [str(said)]
+            assert lost == ("state.db has lost changes: those from number" in server.errors())
+        losses += lost
+        if lost:
+            break
+    assert losses
 
 
 def resident_kib(server):

@@ -77,8 +77,9 @@ def can_count(counter):
 
 
 def test_a_full_disk_refuses_changes_and_shows_what_is_kept_until_it_has_room_again(binary, tmp_path):
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk(tmp_path / "disk") as disk, contextlib.ExitStack() as stack:
         server = Server(binary, "--backend", "none", "--data", disk / "data")
+        stack.callback(server.kill)
         ours, theirs = Counter(server, new_account()), Counter(server, new_account())
         for counter in ours, theirs, ours:
             counter.up()
@@ -103,8 +104,7 @@ def test_a_full_disk_refuses_changes_and_shows_what_is_kept_until_it_has_room_ag
         until(lambda: can_count(ours))
         assert can_count(theirs)
         server.kill()
-        server = Server(binary, "--backend", "none", "--data", disk / "data")
-        for counter in ours, theirs:
-            counter.connect(server)
-            assert counter.shown() == counter.said
-        server.stop()
+        with Server(binary, "--backend", "none", "--data", disk / "data") as server:
+            for counter in ours, theirs:
+                counter.connect(server)
+                assert counter.shown() == counter.said
