@@ -255,6 +255,40 @@ static void the_feed_is_in_order_and_never_inside_a_commit(void **state)
         assert_string_equal(f->events[i], wanted[i]);
 }
 
+/* A reader of the feed that writes. */
+static void edit_once(void *cookie, const struct change *change)
+{
+    struct fixture *f = cookie;
+    const struct thing *old = change->old;
+
+    if (old) {
+        assert_true(str_equal(old->id, S("t-1")) && str_equal(old->owner, S("ann")) && old->size.value == 7);
+    } else if (str_equal(change->id, S("t-1"))) {
+        begin(f);
+        ((struct thing *)tx_edit(f->tx, THING, S("t-1")))->owner = S("bob");
+        commit(f);
+    }
+}
+
+/* What a reader commits is told in a later turn. What it replaced lies there until then, though the loop has turned. */
+static void what_was_replaced_is_good_until_it_has_been_told(void **state)
+{
+    struct fixture *f = *state;
+
+    store_subscribe(f->store, edit_once, f);
+    begin(f);
+    create(f, "t-1", "ann")->size = INT(7);
+    commit(f);
+    turn(f);
+    assert_int_equal(f->event_count, 1);
+    for (int i = 2; i < 6; i++) { /* of its size: where it lies, if that were free */
+        char id[] = {'t', '-', (char)('0' + i), '\0'};
+        create_committed(f, id, "eve");
+    }
+    turn(f);
+    assert_int_equal(f->event_count, 6);
+}
+
 static void what_nobody_changed_is_no_commit(void **state)
 {
     struct fixture *f = *state;
@@ -532,6 +566,7 @@ int main(void)
         TEST(an_index_follows_every_value_of_a_list),
         TEST(positions_are_stable_over_removals),
         TEST(the_feed_is_in_order_and_never_inside_a_commit),
+        TEST(what_was_replaced_is_good_until_it_has_been_told),
         TEST(what_nobody_changed_is_no_commit),
         TEST(an_id_may_come_back_in_the_transaction_that_removed_it),
         TEST(two_worlds_are_separate),
