@@ -195,7 +195,6 @@ static void describe_subnets(struct vpc *vpc, const struct fabric_vpc *from)
 
 void model_describe(struct vpc *vpc, const struct fabric_vpc *from)
 {
-    vpc->version = from->version;
     vpc->internet_gateway = from->internet_gateway;
     free(vpc->cidrs);
     vpc->cidrs = mem_alloc((from->cidr_count + 1) * sizeof *vpc->cidrs);

@@ -46,6 +46,7 @@ struct route_table {
     struct fabric_route *standing; /* in the kernel: each a route out, or a blackhole */
     size_t standing_count;
     bool stands, wanted;
+    bool unsure; /* the last change of what stands was refused */
 };
 
 struct subnet {
@@ -83,6 +84,7 @@ struct vpc {
     unsigned untold;  /* adopted interfaces that nobody has told of: the rules that stand are the earlier server's */
     bool rules_stand; /* as the model says */
     bool linked;      /* to the hub */
+    bool link_left;   /* it is not, but the end of what linked it was refused */
 
     uint64_t version;
     struct fabric_cidr *cidrs;

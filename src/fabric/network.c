@@ -45,12 +45,24 @@ static bool newer(uint64_t version, uint64_t known)
     return version == 0 || version > known;
 }
 
+/* What is known once a description has been obeyed, or the kernel has refused it: then the same may come again, but
+ * nothing older. */
+static uint64_t known_after(int r, uint64_t version)
+{
+    return r < 0 && version ? version - 1 : version;
+}
+
 static int set_vpc(const struct network *network, struct vpc *vpc, const struct fabric_vpc *to, struct err *err)
 {
+    int r = 0;
+
     if (!newer(to->version, vpc->version))
         return 0;
     model_describe(vpc, to);
-    return vpc->fd < 0 || vpc->untold ? 0 : vpc_apply(network, vpc, err);
+    if (vpc->fd >= 0 && !vpc->untold)
+        r = vpc_apply(network, vpc, err);
+    vpc->version = known_after(r, to->version);
+    return r;
 }
 
 int network_set_vpc(struct network *network, const struct fabric_vpc *to, struct err *err)
@@ -67,13 +79,16 @@ static int set_group(const struct network *network, struct vpc *vpc, const struc
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
     struct group *group = model_group(vpc, to->id);
+    int r = 0;
 
     if (!newer(to->version, group->version))
         return 0;
-    group->version = to->version;
     vpc_begin_rules(network, &batch);
     rules_set_group(&batch, group, model_rules(vpc, to), to->count);
-    return group->combinations ? vpc_send_change(network, vpc, &batch, err) : 0;
+    if (group->combinations)
+        r = vpc_send_change(network, vpc, &batch, err);
+    group->version = known_after(r, to->version);
+    return r;
 }
 
 int network_set_group(struct network *network, struct str vpc_id, const struct fabric_group *group, struct err *err)
@@ -184,11 +199,22 @@ static int move_addresses(const struct network *network, const struct attached *
     return r;
 }
 
+/* The model's rules are as it says, the kernel's will be when they are replaced whole; what its addresses still need is
+ * found out again by what it had before. */
+static void note_refusal(struct attached *attached, const struct attached *before)
+{
+    attached->vpc->rules_stand = false;
+    attached->version = known_after(-1, attached->version);
+    attached->address_count = before->address_count;
+    memcpy(attached->addresses, before->addresses, sizeof attached->addresses);
+}
+
 /* Its rules, then its addresses; grants before withdrawals. */
 static int change(const struct network *network, struct attached *attached, const struct attached *to, struct err *err)
 {
     AUTO_NFT grants = NFT_BATCH_INIT, withdrawals = NFT_BATCH_INIT;
     struct attached before = *attached, *next = attached->next;
+    bool stand = attached->vpc->rules_stand;
     int r = withdraw(network, attached, to, err);
 
     vpc_begin_rules(network, &grants);
@@ -198,11 +224,15 @@ static int change(const struct network *network, struct attached *attached, cons
     attached->next = next;
     if (r == 0)
         r = vpc_send_change(network, attached->vpc, &grants, err);
-    if (r == 0)
+    if (r == 0 && stand) /* else they were just replaced whole */
         r = vpc_send_change(network, attached->vpc, &withdrawals, err);
     if (r == 0)
         r = move_addresses(network, &before, attached, err);
-    return r == 0 ? publish(network, &before, attached, err) : r;
+    if (r == 0)
+        r = publish(network, &before, attached, err);
+    if (r < 0)
+        note_refusal(attached, &before);
+    return r;
 }
 
 /* A public address has one owner: who had it before has it no longer. */
@@ -242,6 +272,19 @@ static bool same(const struct attached *a, const struct attached *b)
            memcmp(a->addresses, b->addresses, a->address_count * sizeof a->addresses[0]) == 0;
 }
 
+/* An adopted interface is told of. With the last of its VPC the rules are ours; refused, it is not told yet. */
+static int first_word(const struct network *network, struct attached *attached, struct err *err)
+{
+    struct vpc *vpc = attached->vpc;
+    int r = 0;
+
+    if (--vpc->untold == 0)
+        r = vpc_apply(network, vpc, err);
+    attached->told = r == 0;
+    vpc->untold += r < 0;
+    return r;
+}
+
 int network_set_interface(struct network *network, const struct fabric_interface *to, struct err *err)
 {
     struct attached *attached = map_get(&network->interfaces, to->id), now;
@@ -252,19 +295,19 @@ int network_set_interface(struct network *network, const struct fabric_interface
         return r;
     vpc = attached->vpc;
     r = take_publics(network, to, err);
+    if (r == 0 && !attached->told)
+        r = first_word(network, attached, err);
+    if (r < 0)
+        return r;
     now = *attached;
     model_interface_fill(&now, to);
-    now.told = true;
     now.combination = model_combination(vpc, to->groups, to->group_count);
     now.mark = model_mark(vpc, now.subnet);
-    if (!attached->told && --vpc->untold == 0 && r == 0) /* the last: from now on the rules are ours */
-        r = vpc_apply(network, vpc, err);
-    attached->told = true;
-    if (r == 0 && vpc->rules_stand && same(attached, &now)) {
+    if (vpc->rules_stand && same(attached, &now)) {
         attached->version = now.version;
         return 0;
     }
-    return r == 0 ? change(network, attached, &now, err) : r;
+    return change(network, attached, &now, err);
 }
 
 /* ---- attach and detach ---- */
@@ -430,7 +473,7 @@ int network_detach(struct network *network, struct str id, struct err *err)
 int network_remove_vpc(struct network *network, struct str id, struct err *err)
 {
     struct vpc *vpc = find_vpc(network, id);
-    int r = 0;
+    int r;
 
     if (!vpc)
         return 0;
@@ -438,11 +481,12 @@ int network_remove_vpc(struct network *network, struct str id, struct err *err)
         vpc_each_public(network, vpc, at, hub_withdraw, err);
         map_remove(&network->interfaces, str_of(at->id));
     }
-    if (vpc->fd >= 0)
-        r = vpc_end(network, vpc, err);
+    r = vpc_end(network, vpc, err);
+    if (r < 0)
+        return r;
     map_remove(&network->vpcs, str_of(vpc->id));
     model_vpc_free(vpc);
-    return r;
+    return 0;
 }
 
 void network_free(struct network *network)

@@ -64,6 +64,21 @@ static const struct fabric_route *find(const struct fabric_route *routes, size_t
     return NULL;
 }
 
+/* In the kernel from now on. Refused, there may be some of both, so the next time both are seen to. */
+static void note_standing(struct route_table *table, struct fabric_route *wanted, size_t count, int r)
+{
+    table->unsure = r < 0;
+    if (r < 0) {
+        wanted = mem_resize(wanted, (count + table->standing_count + 1) * sizeof *wanted);
+        for (size_t i = 0; i < table->standing_count; i++)
+            if (!find(wanted, count, table->standing[i].to))
+                wanted[count++] = table->standing[i];
+    }
+    free(table->standing);
+    table->standing = wanted;
+    table->standing_count = count;
+}
+
 static int apply_table(const struct vpc *vpc, struct route_table *table, struct err *err)
 {
     struct netlink nl;
@@ -76,7 +91,7 @@ static int apply_table(const struct vpc *vpc, struct route_table *table, struct 
         const struct fabric_route *standing = find(table->standing, table->standing_count, wanted[i].to);
         struct netlink_route route = kernel_route(table, &wanted[i]);
 
-        if (!standing || standing->target != wanted[i].target)
+        if (!standing || standing->target != wanted[i].target || table->unsure)
             netlink_route_replace(&nl, &route);
         r = netlink_make_room(&nl, err);
     }
@@ -87,13 +102,11 @@ static int apply_table(const struct vpc *vpc, struct route_table *table, struct 
             netlink_route_delete(&nl, &route);
         r = netlink_make_room(&nl, err);
     }
-    if (!table->stands)
+    if (!table->stands || table->unsure)
         netlink_rule(&nl, ROUTING_TABLE + table->index, table->index, ROUTING_TABLE + table->index);
     if (r == 0)
         r = netlink_send(&nl, err);
-    free(table->standing);
-    table->standing = wanted;
-    table->standing_count = count;
+    note_standing(table, wanted, count, r);
     table->stands = true;
     return r;
 }
@@ -136,21 +149,25 @@ static int end_table(struct route_table *table, struct err *err)
     }
     if (r == 0)
         r = netlink_send(&nl, err);
+    if (r < 0)
+        return r;
     free(table->routes);
     free(table->standing);
-    return r;
+    return 0;
 }
 
+/* One that does not go stays, unwanted. */
 int routing_end_unwanted(struct vpc *vpc, struct err *err)
 {
     size_t left = 0;
     int r = 0;
 
     for (size_t i = 0; i < vpc->table_count; i++) {
-        if (vpc->tables[i].wanted)
+        int gone = vpc->tables[i].wanted ? 1 : end_table(&vpc->tables[i], err);
+
+        if (gone != 0)
             vpc->tables[left++] = vpc->tables[i];
-        else if (end_table(&vpc->tables[i], err) < 0)
-            r = -1;
+        r = gone < 0 ? gone : r;
     }
     vpc->table_count = left;
     return r;
@@ -219,9 +236,12 @@ int routing_end_adopted(struct vpc *vpc, struct err *err)
         netlink_rule_delete(&leftovers.nl, ROUTING_TABLE + i);
         leftovers.r = netlink_make_room(&leftovers.nl, err);
     }
-    vpc->adopted_tables = 0;
     r = netlink_list(RTM_GETROUTE, end_route, &leftovers, err);
     if (r == 0)
         r = leftovers.r;
-    return r == 0 ? netlink_send(&leftovers.nl, err) : r;
+    if (r == 0)
+        r = netlink_send(&leftovers.nl, err);
+    if (r == 0)
+        vpc->adopted_tables = 0;
+    return r;
 }

@@ -40,6 +40,7 @@ int vpc_send_change(const struct network *network, struct vpc *vpc, struct nft_b
     if (!vpc->rules_stand)
         return vpc->untold ? 0 : send_whole(network, vpc, err);
     r = namespace_enter(vpc->fd, err);
+    vpc->rules_stand = r == 0;
     if (r == 0 && nft_send_over(batch, &vpc->rules, &why) < 0) {
         log_warning("%s: %s: its rules are replaced whole", vpc->id, why.text);
         r = send_whole(network, vpc, err);
@@ -100,13 +101,16 @@ static void try_link(const struct network *network, struct vpc *vpc)
 {
     struct err why = ERR_INIT;
 
-    if (vpc->internet_gateway && !vpc->linked && network->hub && link_to_hub(network, vpc, &why) < 0)
+    if (!vpc->internet_gateway || vpc->linked || !network->hub)
+        return;
+    vpc->link_left = false; /* all of it is made anew */
+    if (link_to_hub(network, vpc, &why) < 0)
         log_warning("%s", why.text);
 }
 
 int vpc_apply(const struct network *network, struct vpc *vpc, struct err *err)
 {
-    bool unlink = vpc->linked && !vpc->internet_gateway;
+    bool unlink = (vpc->linked || vpc->link_left) && !vpc->internet_gateway;
     int r;
 
     try_link(network, vpc);
@@ -124,8 +128,8 @@ int vpc_apply(const struct network *network, struct vpc *vpc, struct err *err)
     if (r == 0)
         r = routing_end_adopted(vpc, err);
     if (unlink)
-        r = unlink_from_hub(network, vpc, err) < 0 ? -1 : r;
-    return r;
+        vpc->link_left = unlink_from_hub(network, vpc, err) < 0;
+    return vpc->link_left ? -1 : r;
 }
 
 static int furnish(struct err *err)
@@ -199,10 +203,10 @@ int vpc_end(const struct network *network, struct vpc *vpc, struct err *err)
     fd_close(&vpc->rules);
     fd_close(&vpc->flows);
     fd_close(&vpc->fd);
-    vpc->rules_stand = vpc->linked = false;
+    vpc->rules_stand = vpc->linked = vpc->link_left = false;
     vpc->untold = vpc->adopted_tables = 0;
     for (size_t i = 0; i < vpc->table_count; i++) {
-        vpc->tables[i].stands = false;
+        vpc->tables[i].stands = vpc->tables[i].unsure = false;
         vpc->tables[i].standing_count = 0;
     }
     return namespace_remove(name, err);
