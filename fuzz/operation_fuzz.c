@@ -7,6 +7,7 @@
  * What must hold: nothing breaks (sanitizers), a call that fails has changed nothing, an answer is UTF-8.
  */
 #include "base/mem.h"
+#include "reconcile/clock.h"
 #include "reconcile/instances.h"
 #include "services/call_fixture.h"
 #include "services/services.h"
@@ -378,7 +379,7 @@ static void start(void)
     static struct workload_backend none;
 
     fixture_open();
-    instances_start(instances_new(&fixture_engine), &none, S("tiny"));
+    instances_start(instances_new(&fixture_engine, &clock_of_host), &none, S("tiny"));
     for (const struct service *const *at = services; *at; at++)
         for (unsigned i = 0; i < (*at)->operation_count; i++)
             if ((*at)->operations[i].handler) {

@@ -10,8 +10,8 @@
  * What it is told is level-triggered: whole descriptions, compared with what stands. Views are read during the call
  * only. A description's `version` grows with what it describes: one that is older than what is known changes nothing (a
  * worker may be late), 0 is always taken. One that failed may have been obeyed in part; it may be told again, with the
- * same version, and then all of it is seen to. It remembers a VPC and its groups until fabric_vpc_remove, also while nothing
- * runs in it. IPv4 addresses are in host order.
+ * same version, and then all of it is seen to. It remembers a VPC and its groups until fabric_vpc_remove, also while
+ * nothing runs in it. IPv4 addresses are in host order.
  */
 #pragma once
 

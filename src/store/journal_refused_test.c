@@ -272,7 +272,8 @@ static void has_to_be(struct fixture *f, const struct state *wanted)
     while ((thing = tx_next(f->tx, THING, &position))) {
         int64_t n, owner;
 
-        assert_true(str_to_int(str_skip(thing->id, 2), &n) && str_to_int(thing->owner, &owner));
+        assert_true(str_to_int(str_skip(thing->id, 2), &n));
+        assert_true(str_to_int(thing->owner, &owner));
         assert_int_equal(owner, wanted->owner[n]);
         assert_true(wanted->order[n] > before);
         before = wanted->order[n];

@@ -260,9 +260,8 @@ static int check_interfaces(const struct launch *launch, struct err *err)
                        launch->interface_count, STR_ARG(launch->type_name));
     for (size_t i = 0; i < launch->interface_count; i++) {
         if (items[i].card_index >= launch->type->network.card_count)
-            return err_aws(err, &EC2_ATTACHMENT_LIMIT_EXCEEDED,
-                           "NetworkCard index %lld exceeds the limit for " STR_FMT, (long long)items[i].card_index,
-                           STR_ARG(launch->type_name));
+            return err_aws(err, &EC2_ATTACHMENT_LIMIT_EXCEEDED, "NetworkCard index %lld exceeds the limit for " STR_FMT,
+                           (long long)items[i].card_index, STR_ARG(launch->type_name));
         if (1 + items[i].secondary_count > launch->type->network.ipv4_per_interface)
             return err_aws(err, &EC2_PRIVATE_IP_ADDRESS_LIMIT_EXCEEDED,
                            "Number of private addresses will exceed limit.");
