@@ -270,7 +270,7 @@ static void has_to_be(struct fixture *f, const struct state *wanted)
     begin(f);
     assert_int_equal(tx_count(f->tx, THING), count);
     while ((thing = tx_next(f->tx, THING, &position))) {
-        int64_t n, owner;
+        int64_t n = 0, owner = 0;
 
         assert_true(str_to_int(str_skip(thing->id, 2), &n));
         assert_true(str_to_int(thing->owner, &owner));
