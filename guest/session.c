@@ -95,7 +95,7 @@ void session_refuse(int client, const char *why)
     uint32_t n = (uint32_t)strlen(why);
     char frame[EXEC_HEAD + 200] = {EXEC_ERROR, (char)n, (char)(n >> 8)};
 
-    memcpy(frame + EXEC_HEAD, why, n);
+    snprintf(frame + EXEC_HEAD, sizeof frame - EXEC_HEAD, "%s", why);
     send(client, frame, EXEC_HEAD + n, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
