@@ -40,11 +40,15 @@ static void machines_path(const struct native *native, char path[MONITOR_PATH])
 }
 
 /* Files without a name are found by the processes that have them open. */
-static const char *why_deleted_hide(const struct native *native)
+static const char *why_use_hides(const struct native *native, const char *machines)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {0};
+    const struct usage nothing = {0};
+    struct usage used = {0};
 
+    if (usage_of_folder(machines, &nothing, &used) < 0)
+        return "folders cannot be read without following their links: openat2 is refused here, or too new (Linux 5.6)";
     if (native->cgroups.count == 0)
         return "without cgroups it is not known which files a machine has deleted and keeps open";
     if (syscall(SYS_capget, &head, data) < 0 || !(data[0].effective >> CAP_SYS_PTRACE & 1))
@@ -63,7 +67,7 @@ void allowance_open(struct native *native)
     native->looks = !why && !native->quotas;
     if (native->looks) {
         log_debug("machines' disks are looked at: %s", err.text);
-        why = why_deleted_hide(native);
+        why = why_use_hides(native, machines);
     }
     if (why)
         host_note(&native->host, HOST_DISK_LIMITS, why);

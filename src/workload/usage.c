@@ -123,7 +123,8 @@ static int walk_list(struct walk *walk)
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
     if (!dir) {
-        r = errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+        /* A folder may have just gone; the walk's own has not. */
+        r = !walk->path_size || errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
         fd_close(&fd);
         return r;
     }

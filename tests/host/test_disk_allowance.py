@@ -3,10 +3,11 @@
 import json
 import os
 import pathlib
+import shutil
 
 import pytest
 
-from haar import new_account
+from haar import Server, new_account
 from machines import cloud_of, start_with, until
 
 GIB = 1 << 30
@@ -115,3 +116,13 @@ def test_without_limits_it_is_said_and_a_machine_may_allocate(binary):
         assert lack["effect"] and lack["reason"]
         script = "import json, os; fd = os.open('/root/x', os.O_RDWR | os.O_CREAT); os.posix_fallocate(fd, 0, 8 << 20); print(json.dumps(os.fstat(fd).st_blocks))"
         assert cloud.python(ident, script) * 512 >= 8 << 20
+
+
+def test_without_the_right_to_see_what_is_open_it_is_said(binary, looked_at):
+    if os.getuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("rights to take away: needs root and setpriv")
+    under = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", "--"]
+    with Server(binary, "--backend", "native", under=under) as server, cloud_of(server, binary, new_account()) as cloud:
+        cloud.run()
+        [lack] = [lack for lack in json.loads(server.get("/_haar/health")[1])["lacks"] if lack["feature"] == "disk-limits"]
+        assert "CAP_SYS_PTRACE" in lack["reason"]
