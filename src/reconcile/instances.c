@@ -68,15 +68,30 @@ void machine_note_steady(struct machine *machine)
         machine->failures = 0;
 }
 
+/* The store takes commits again: what it refused need not rest any longer. */
+static void wake_refused(struct instances *all)
+{
+    for (struct map_slot *at = NULL; (at = map_next(&all->machines, at));) {
+        struct machine *machine = at->value;
+
+        if (!machine->refusals)
+            continue;
+        queue_end_rest(&all->queue, &machine->item);
+        machine_enqueue(machine);
+    }
+}
+
 /* The store has refused what was observed, or has taken it again. */
 static void note_commit(struct instances *all, int r, const struct err *err)
 {
-    static const char of[] = "what became of machines cannot be written and is kept";
+    static const char of[] = "what became of machines";
 
-    if (r < 0)
+    if (r < 0) {
         trouble_say(&all->trouble, of, err);
-    else
+    } else if (all->trouble.said) {
         trouble_over(&all->trouble, of);
+        wake_refused(all);
+    }
 }
 
 int machine_commit(struct machine *machine, struct tx *tx)
@@ -85,11 +100,11 @@ int machine_commit(struct machine *machine, struct tx *tx)
     struct err err = ERR_INIT;
     int r = tx_commit(tx, &err);
 
-    note_commit(all, r, &err);
-    if (r == 0) {
+    if (r == 0)
         machine->refusals = 0;
+    note_commit(all, r, &err);
+    if (r == 0)
         return 0;
-    }
     queue_rest(&all->queue, &machine->item, ++machine->refusals);
     return r;
 }
@@ -114,7 +129,6 @@ static void settle_world(struct instances *all, struct queue_item **items)
         taken = &machine->item;
     }
     r = tx_commit(tx, &err);
-    note_commit(all, r, &err);
     while (taken) {
         struct machine *machine = (struct machine *)taken;
 
@@ -124,6 +138,7 @@ static void settle_world(struct instances *all, struct queue_item **items)
         else
             queue_rest(&all->queue, &machine->item, ++machine->refusals);
     }
+    note_commit(all, r, &err);
     arena_free(&arena);
 }
 
@@ -284,6 +299,8 @@ static void on_change(void *cookie, const struct change *change)
     struct instances *all = cookie;
     const struct ec2_instance *instance = change->new;
 
+    if (all->trouble.said)
+        wake_refused(all); /* somebody's commit was taken */
     if (change->kind != EC2_INSTANCE)
         return;
     if (!all->backend.driver && !all->queue.held && (!instance || instance_settled(instance)))

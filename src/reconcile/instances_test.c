@@ -127,6 +127,43 @@ static void what_was_reported_on_a_full_disk_is_written_when_it_can_be(void **st
     assert_int_equal(said_infos(), 1);
 }
 
+static void what_was_refused_is_written_as_soon_as_anything_is(void **state)
+{
+    make_instance(INSTANCE_PENDING);
+    begin();
+    refuse(COMMIT, 1000);
+    report(WORKLOAD_READY);
+    pass_ms(10 * MINUTES);
+    refuse(COMMIT, 0);
+    settle();
+    assert_int_equal(state_of_instance(), INSTANCE_PENDING);
+    set_port(81);
+    settle();
+    assert_int_equal(state_of_instance(), INSTANCE_RUNNING);
+}
+
+static void what_one_can_write_the_others_can(void **state)
+{
+    struct tx *tx;
+    struct ec2_instance *over;
+
+    make_instance(INSTANCE_PENDING);
+    tx = edit();
+    over = instance_create(tx, S("i-00000000000000002"));
+    instance_set_state(tx_arena(tx), over, INSTANCE_TERMINATED);
+    over->terminated_at = TIME(1); /* it is to be forgotten at the next full minute */
+    commit(tx);
+    begin();
+    refuse(COMMIT, 1000);
+    report(WORKLOAD_READY);
+    pass_ms(119 * 1000); /* tried after 111 s, and next after 141 */
+    refuse(COMMIT, 0);
+    pass_ms(999);
+    assert_int_equal(state_of_instance(), INSTANCE_PENDING);
+    pass_ms(1);
+    assert_int_equal(state_of_instance(), INSTANCE_RUNNING);
+}
+
 static void a_reboot_that_is_done_is_not_done_again_for_want_of_its_record(void **state)
 {
     make_instance(INSTANCE_RUNNING);
@@ -233,6 +270,8 @@ int main(void)
         TEST(a_start_that_failed_on_a_full_disk_is_not_made_twice),
         TEST(what_ends_soon_after_its_start_boots_ever_later),
         TEST(what_was_reported_on_a_full_disk_is_written_when_it_can_be),
+        TEST(what_was_refused_is_written_as_soon_as_anything_is),
+        TEST(what_one_can_write_the_others_can),
         TEST(a_reboot_that_is_done_is_not_done_again_for_want_of_its_record),
         TEST(reports_of_before_a_reboot_are_not_of_the_boot_that_was_asked_for),
         TEST(without_machines_what_is_refused_is_tried_again_too),
