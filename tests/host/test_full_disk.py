@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from haar import Server, new_account
+from machine import Machine, an_image, stat_of
 
 PATIENCE = 60  # seconds in which everything has to come about; the server's own bound is two
 
@@ -33,8 +34,8 @@ def fill(path):
 class Counter:
     """A VPC whose tag counts up; `said` is what the last answer that was a success stood for."""
 
-    def __init__(self, server, account):
-        self.account = account
+    def __init__(self, server, account=None):
+        self.account = account or new_account()
         self.connect(server)
         self.vpc = self.ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
         self.said = self.next = 0
@@ -67,20 +68,25 @@ def until(done):
         time.sleep(0.05)
 
 
-def can_count(counter):
+def is_refused(change):
+    """Also on a full disk a small change may find a little room."""
     try:
-        counter.up()
-        return True
+        change()
+        return False
     except ClientError as error:
         assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 503
-        return False
+        return True
+
+
+def can_count(counter):
+    return not is_refused(counter.up)
 
 
 def test_a_full_disk_refuses_changes_and_shows_what_is_kept_until_it_has_room_again(binary, tmp_path):
     with small_disk(tmp_path / "disk") as disk, contextlib.ExitStack() as stack:
         server = Server(binary, "--backend", "none", "--data", disk / "data")
         stack.callback(server.kill)
-        ours, theirs = Counter(server, new_account()), Counter(server, new_account())
+        ours, theirs = Counter(server), Counter(server)
         for counter in ours, theirs, ours:
             counter.up()
         fill(disk / "filler")
@@ -108,3 +114,36 @@ def test_a_full_disk_refuses_changes_and_shows_what_is_kept_until_it_has_room_ag
             for counter in ours, theirs:
                 counter.connect(server)
                 assert counter.shown() == counter.said
+
+
+def test_what_machines_do_meanwhile_is_known_once_there_is_room_again(binary, native_server, tmp_path):
+    del native_server  # there are machines on this host
+    with small_disk(tmp_path / "disk") as disk, contextlib.ExitStack() as stack:
+        arguments = ("--backend", "native", "--data", disk / "data", "--remove-on-exit")
+        server = stack.enter_context(Server(binary, *arguments, env={"HAAR_EC2_IMAGE": "tiny"}))
+        ec2 = server.client("ec2", account=new_account(), read_timeout=PATIENCE)
+        ends, stays, starts = (Machine.launch(server, ec2) for _ in range(3))
+        for machine in ends, stays, starts:
+            machine.reach("running")
+        starts.stop()
+        counter = Counter(server)
+        fill(disk / "filler")
+        count_until_refused(counter)
+
+        init = ends.init()
+        ends.run("(sleep 0.1; poweroff) >/dev/null 2>&1 </dev/null &")
+        until(lambda: stat_of(init) is None)
+        with pytest.raises(ClientError) as refused:
+            ec2.run_instances(ImageId=an_image(), InstanceType="t3.nano", MinCount=20, MaxCount=20)
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+        if is_refused(lambda: ec2.start_instances(InstanceIds=[starts.id])):
+            assert starts.state() == "stopped"
+        if is_refused(lambda: ec2.stop_instances(InstanceIds=[stays.id])):
+            assert stays.state() == "running" and stays.run("echo here").strip() == "here"
+        assert len(server.errors().splitlines()) < 30, server.errors()
+
+        os.unlink(disk / "filler")
+        ends.reach("stopped", PATIENCE)
+        assert len(ec2.describe_instances()["Reservations"]) == 3
+        starts.start()
+        stays.stop()
