@@ -120,7 +120,8 @@ def test_what_machines_do_meanwhile_is_known_once_there_is_room_again(binary, na
     del native_server  # there are machines on this host
     with small_disk(tmp_path / "disk") as disk, contextlib.ExitStack() as stack:
         arguments = ("--backend", "native", "--data", disk / "data", "--remove-on-exit")
-        server = stack.enter_context(Server(binary, *arguments, env={"HAAR_EC2_IMAGE": "tiny"}))
+        server = Server(binary, *arguments, env={"HAAR_EC2_IMAGE": "tiny"})
+        stack.callback(server.stop)  # also after a failure: nobody else comes for machines whose folder is gone
         ec2 = server.client("ec2", account=new_account(), read_timeout=PATIENCE)
         ends, stays, starts = (Machine.launch(server, ec2) for _ in range(3))
         for machine in ends, stays, starts:
