@@ -1,8 +1,8 @@
 /* A server's first look: what an earlier one left running, and what the records say of it. */
 #include "reconcile/instances_inside.h"
 
-/* Every record is looked at once: what an earlier server left undone is done now. */
-void instances_enqueue_all(struct instances *all)
+static void each_instance(struct instances *all,
+                          void (*each)(struct instances *all, struct world *world, const struct ec2_instance *instance))
 {
     for (struct world *world = NULL; (world = store_next_world(all->engine->store, world));) {
         struct arena arena = ARENA_INIT;
@@ -10,11 +10,37 @@ void instances_enqueue_all(struct instances *all)
         const struct ec2_instance *instance;
 
         for (uint64_t position = 0; (instance = instance_next(tx, &position));)
-            if (all->backend.driver ? instance_state_of(instance) != INSTANCE_TERMINATED : !instance_settled(instance))
-                machine_enqueue(machine_of(all, world, instance->instance_id));
+            each(all, world, instance);
         tx_rollback(tx);
         arena_free(&arena);
     }
+}
+
+static void note(struct instances *all, struct world *world, const struct ec2_instance *instance)
+{
+    struct machine *machine = machine_of(all, world, instance->instance_id);
+
+    if (machine)
+        machine->durable = record_version(instance);
+}
+
+void instances_note_all(struct instances *all)
+{
+    each_instance(all, note);
+}
+
+static void enqueue(struct instances *all, struct world *world, const struct ec2_instance *instance)
+{
+    struct machine *machine = machine_of(all, world, instance->instance_id);
+
+    if (machine)
+        machine_enqueue(machine);
+}
+
+/* Every record is looked at once: what an earlier server left undone is done now. */
+void instances_enqueue_all(struct instances *all)
+{
+    each_instance(all, enqueue);
 }
 
 static void observe(void *arg)

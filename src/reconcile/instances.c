@@ -229,13 +229,22 @@ static void decide(struct machine *machine, struct tx *tx, const struct ec2_inst
     }
 }
 
+static bool is_durable(const struct machine *machine, const struct ec2_instance *instance)
+{
+    return machine->durable == (instance ? record_version(instance) : 0);
+}
+
 static bool wants_haste(const struct ec2_instance *instance)
 {
     return !instance || instance_state_of(instance) == INSTANCE_SHUTTING_DOWN ||
            (instance_state_of(instance) == INSTANCE_STOPPING && instance->force_stop.value);
 }
 
-/* What was observed goes into the record, and the feed brings that back when it is durable; else the driver is told. */
+/*
+ * What was observed goes into the record, and the feed brings that back when it is durable; else the driver is told.
+ * But nothing is done to a machine that its record does not ask for durably: it may still be otherwise, after a crash,
+ * and a disk that was removed does not come back. The feed brings what is not durable yet.
+ */
 static void look_with_record(struct machine *machine, struct tx *tx, const struct ec2_instance *instance)
 {
     bool reported = apply_reports(machine, tx, instance);
@@ -244,12 +253,15 @@ static void look_with_record(struct machine *machine, struct tx *tx, const struc
         machine_commit(machine, tx);
         return;
     }
-    decide(machine, tx, instance);
+    if (is_durable(machine, instance))
+        decide(machine, tx, instance);
     tx_rollback(tx);
 }
 
 static void look_without_record(struct machine *machine)
 {
+    if (!is_durable(machine, NULL))
+        return;
     if (machine->present)
         machine_start_job(machine, JOB_REMOVE);
     else
@@ -269,7 +281,7 @@ static void look_at(struct machine *machine)
     tx = tx_begin(machine->all->engine->store, machine->world, &arena, S("reconcile"));
     instance = instance_peek(tx, str_of(machine->id));
     if (machine->job != JOB_NONE) { /* when the job is done it is looked at again */
-        if (wants_haste(instance))
+        if (wants_haste(instance) && is_durable(machine, instance))
             machine_hurry(machine);
         tx_rollback(tx);
     } else if (!instance) {
@@ -298,6 +310,7 @@ static void on_change(void *cookie, const struct change *change)
 {
     struct instances *all = cookie;
     const struct ec2_instance *instance = change->new;
+    struct machine *machine;
 
     if (all->trouble.said)
         wake_refused(all); /* somebody's commit was taken */
@@ -305,7 +318,11 @@ static void on_change(void *cookie, const struct change *change)
         return;
     if (!all->backend.driver && !all->queue.held && (!instance || instance_settled(instance)))
         return;
-    machine_enqueue(machine_of(all, change->world, change->id));
+    machine = machine_of(all, change->world, change->id);
+    if (!machine)
+        return;
+    machine->durable = instance ? record_version(instance) : 0;
+    machine_enqueue(machine);
 }
 
 struct report {
@@ -380,6 +397,7 @@ struct instances *instances_new(struct engine *engine, const struct clock *clock
     alarm_init(&all->end, clock, engine->loop, on_end_tick, all);
     all->open = 4;
     store_subscribe(engine->store, on_change, all);
+    instances_note_all(all);
     return all;
 }
 

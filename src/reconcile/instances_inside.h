@@ -18,6 +18,7 @@ struct machine {
     char id[INSTANCE_ID_SIZE];
     struct instances *all;
     struct world *world; /* kept */
+    uint64_t durable;    /* the version of its record that the feed has told of; 0: it has none */
     bool present;        /* the driver may have something of it */
     enum job_kind job;
     int64_t generation; /* of the record when the machine was last asked to run; 0: never */
@@ -94,5 +95,6 @@ int machine_apply_outcome(struct machine *machine); /* into the record; refused,
 /* adopt.c. The driver is asked what runs, on a worker; then every record is looked at. */
 void adoption_init(struct instances *all);
 void instances_adopt(struct instances *all);
+void instances_note_all(struct instances *all); /* every record as it was loaded, which is durable */
 void instances_enqueue_all(struct instances *all);
 void instances_begin(struct instances *all); /* instances.c: adoption is over */

@@ -238,6 +238,52 @@ static void a_terminated_instance_that_could_not_be_forgotten_is_a_minute_later(
     assert_int_equal(said_infos(), 1);
 }
 
+/* --- what is not durable -------------------------------------------------------------------------------------------
+ */
+
+static struct {
+    enum instance_state state;
+    bool asked, told, early;
+} next;
+
+/* Hears of changes before the reconciler does: that has its machine to look at when the next change is not told yet. */
+static void ask_next(void *cookie, const struct change *change)
+{
+    if (change->kind != EC2_INSTANCE)
+        return;
+    if (!next.asked) {
+        next.asked = true;
+        set_state(next.state);
+        return;
+    }
+    next.told = true;
+    next.early |= instance_state_of(change->new) == next.state && work_pending(engine.pool) > 0;
+}
+
+static void nothing_is_done_to_a_machine_before_what_asks_for_it_is_durable(void **state)
+{
+    static const enum instance_state states[] = {INSTANCE_SHUTTING_DOWN, INSTANCE_STOPPING};
+
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        if (i > 0)
+            open_world(NULL);
+        memset(&next, 0, sizeof next);
+        next.state = states[i];
+        make_instance(INSTANCE_RUNNING);
+        driver_has(INSTANCE);
+        settle();
+        store_subscribe(engine.store, ask_next, NULL);
+        begin();
+        want_look();
+        settle();
+        assert_true(next.told);
+        assert_false(next.early);
+        assert_int_equal(tries(REMOVE) + tries(STOP), 1);
+        if (i == 0)
+            close_world(NULL);
+    }
+}
+
 /* The fixture keeps the world that its records are in; this one only the reconciler does. */
 static void a_world_lives_while_a_job_of_its_machine_runs_and_no_longer(void **state)
 {
@@ -276,6 +322,7 @@ int main(void)
         TEST(reports_of_before_a_reboot_are_not_of_the_boot_that_was_asked_for),
         TEST(without_machines_what_is_refused_is_tried_again_too),
         TEST(a_terminated_instance_that_could_not_be_forgotten_is_a_minute_later),
+        TEST(nothing_is_done_to_a_machine_before_what_asks_for_it_is_durable),
         TEST(a_world_lives_while_a_job_of_its_machine_runs_and_no_longer),
     };
 

@@ -358,6 +358,14 @@ void set_port(int port)
     commit(tx);
 }
 
+void want_look(void)
+{
+    struct tx *tx = edit();
+
+    tx_edit(tx, EC2_INSTANCE, INSTANCE);
+    commit(tx);
+}
+
 void ask_reboot(void)
 {
     struct tx *tx = edit();

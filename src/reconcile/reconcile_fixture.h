@@ -42,6 +42,7 @@ void commit(struct tx *tx);
 void make_instance(enum instance_state state);
 void set_state(enum instance_state state);
 void set_port(int port); /* the rule's */
+void want_look(void);    /* the record changes, and is as before */
 void ask_reboot(void);
 void ask_stop(void);
 void start(struct str type, bool public); /* generation 2; public: with a public address */
