@@ -240,18 +240,38 @@ static bool wants_haste(const struct ec2_instance *instance)
            (instance_state_of(instance) == INSTANCE_STOPPING && instance->force_stop.value);
 }
 
+/* Reboots that are done, and what its init has reported. True when the record was changed. */
+static bool apply_news(struct machine *machine, struct tx *tx, const struct ec2_instance *seen)
+{
+    bool reported = apply_reports(machine, tx, seen);
+
+    if (!machine_owes_reboots(machine, seen))
+        return reported;
+    ((struct ec2_instance *)tx_edit(tx, EC2_INSTANCE, seen->instance_id))->reboots_done = INT(machine->reboots);
+    return true;
+}
+
+/* What must be in the record before anything else is done: what powered itself off is not booted. */
+static bool apply_first(struct machine *machine, struct tx *tx, const struct ec2_instance *seen)
+{
+    return apply_end(machine, tx, seen) || give_address(machine, tx, seen);
+}
+
 /*
- * What was observed goes into the record, and the feed brings that back when it is durable; else the driver is told.
- * But nothing is done to a machine that its record does not ask for durably: it may still be otherwise, after a crash,
- * and a disk that was removed does not come back. The feed brings what is not durable yet.
+ * What was observed goes into the record, and the feed brings that back when it is durable; else the driver is told,
+ * also while the store refuses news. But nothing is done to a machine that its record does not ask for durably: it may
+ * still be otherwise, after a crash, and a disk that was removed does not come back. The feed brings what is not
+ * durable yet.
  */
 static void look_with_record(struct machine *machine, struct tx *tx, const struct ec2_instance *instance)
 {
-    bool reported = apply_reports(machine, tx, instance);
+    struct arena *arena = tx_arena(tx);
+    bool news = apply_news(machine, tx, instance), first = apply_first(machine, tx, instance);
 
-    if (apply_end(machine, tx, instance) || reported || give_address(machine, tx, instance)) {
-        machine_commit(machine, tx);
-        return;
+    if (news || first) {
+        if (machine_commit(machine, tx) == 0 || first)
+            return;
+        tx = tx_begin(machine->all->engine->store, machine->world, arena, S("reconcile"));
     }
     if (is_durable(machine, instance))
         decide(machine, tx, instance);
@@ -276,7 +296,7 @@ static void look_at(struct machine *machine)
 
     if (machine->all->queue.stopping || !machine->world)
         return;
-    if (machine->outcome != JOB_NONE && machine_apply_outcome(machine) < 0 && machine->outcome != JOB_REBOOT)
+    if (machine->outcome != JOB_NONE && machine_apply_outcome(machine) < 0)
         return; /* else what has been done would be done again */
     tx = tx_begin(machine->all->engine->store, machine->world, &arena, S("reconcile"));
     instance = instance_peek(tx, str_of(machine->id));

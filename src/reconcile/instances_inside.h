@@ -34,7 +34,7 @@ struct machine {
     unsigned failed_starts; /* since it last was ready */
     int64_t started_us;
     struct trouble trouble;
-    enum job_kind outcome; /* its end is not in the record yet. JOB_ENSURE: it failed; JOB_REBOOT: one is done */
+    enum job_kind outcome; /* its end is not in the record yet; JOB_ENSURE: it failed */
 
     /* The job's own: input and outcome. Touched by the worker between work_run and done. */
     struct arena arena;
@@ -89,7 +89,8 @@ void machine_note_steady(struct machine *machine); /* what has run long enough i
 void machine_start_job(struct machine *machine, enum job_kind job); /* unless it rests */
 /* A new boot, of a new generation or after an end that nobody asked for; unless it rests. */
 void machine_start_boot(struct machine *machine, struct tx *tx, const struct ec2_instance *instance);
-void machine_hurry(struct machine *machine);        /* the job under way need not wait for the guest any longer */
+void machine_hurry(struct machine *machine); /* the job under way need not wait for the guest any longer */
+bool machine_owes_reboots(const struct machine *machine, const struct ec2_instance *instance); /* that are done */
 int machine_apply_outcome(struct machine *machine); /* into the record; refused, it is kept */
 
 /* adopt.c. The driver is asked what runs, on a worker; then every record is looked at. */

@@ -181,6 +181,44 @@ static void a_reboot_that_is_done_is_not_done_again_for_want_of_its_record(void 
     assert_int_equal(instance_now()->reboots_done.value, 1);
 }
 
+static void a_reboot_that_is_done_is_written_again_when_its_record_was_taken_back(void **state)
+{
+    struct tx *tx;
+
+    make_instance(INSTANCE_RUNNING);
+    driver_has(INSTANCE);
+    begin();
+    ask_reboot();
+    settle();
+    tx = edit();
+    ((struct ec2_instance *)tx_edit(tx, EC2_INSTANCE, INSTANCE))->reboots_done = INT(0);
+    commit(tx);
+    settle();
+    assert_int_equal(instance_now()->reboots_done.value, 1);
+    assert_int_equal(tries(REBOOT), 1);
+}
+
+static void what_ends_on_a_full_disk_before_it_is_written_boots_again(void **state)
+{
+    make_instance(INSTANCE_PENDING);
+    begin();
+    refuse(COMMIT, 1000);
+    report(WORKLOAD_READY);
+    report_exit((struct workload_exit){.status = 256});
+    assert_int_equal(tries(ENSURE), 2);
+}
+
+static void what_powered_itself_off_on_a_full_disk_stays_off(void **state)
+{
+    make_instance(INSTANCE_RUNNING);
+    driver_has(INSTANCE);
+    begin();
+    refuse(COMMIT, 1000);
+    report_exit((struct workload_exit){.power_off = true});
+    pass_ms(10 * MINUTES);
+    assert_int_equal(tries(ENSURE), 0);
+}
+
 static void reports_of_before_a_reboot_are_not_of_the_boot_that_was_asked_for(void **state)
 {
     make_instance(INSTANCE_PENDING);
@@ -319,6 +357,9 @@ int main(void)
         TEST(what_was_refused_is_written_as_soon_as_anything_is),
         TEST(what_one_can_write_the_others_can),
         TEST(a_reboot_that_is_done_is_not_done_again_for_want_of_its_record),
+        TEST(a_reboot_that_is_done_is_written_again_when_its_record_was_taken_back),
+        TEST(what_ends_on_a_full_disk_before_it_is_written_boots_again),
+        TEST(what_powered_itself_off_on_a_full_disk_stays_off),
         TEST(reports_of_before_a_reboot_are_not_of_the_boot_that_was_asked_for),
         TEST(without_machines_what_is_refused_is_tried_again_too),
         TEST(a_terminated_instance_that_could_not_be_forgotten_is_a_minute_later),

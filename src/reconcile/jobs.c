@@ -51,6 +51,12 @@ static bool was_cut_short(const struct machine *machine, enum job_kind job)
     return machine->all->queue.stopping && machine->r < 0 && (job == JOB_ENSURE || job == JOB_REBOOT);
 }
 
+bool machine_owes_reboots(const struct machine *machine, const struct ec2_instance *instance)
+{
+    return machine->generation == instance->generation.value && instance_state_of(instance) == INSTANCE_RUNNING &&
+           instance->reboots_done.value != machine->reboots;
+}
+
 /* What has been done, into the record; done twice it is the same. False when it changes nothing. */
 static bool apply(struct machine *machine, struct tx *tx, struct ec2_instance *instance)
 {
@@ -63,8 +69,7 @@ static bool apply(struct machine *machine, struct tx *tx, struct ec2_instance *i
     } else if (machine->outcome == JOB_ENSURE && boot_has_failed(machine, state)) {
         become_failed(tx, tx_arena(tx), instance, &machine->err);
         machine->trouble = (struct trouble){0}; /* it was said, and is not tried any more */
-    } else if (machine->outcome == JOB_REBOOT && state == INSTANCE_RUNNING &&
-               instance->reboots_done.value != machine->reboots) {
+    } else if (machine_owes_reboots(machine, instance)) {
         instance->reboots_done = INT(machine->reboots); /* a boot after an end serves a reboot asked for meanwhile */
     } else {
         return false;
@@ -103,11 +108,12 @@ static void note_failure(struct machine *machine, enum job_kind job)
 static void note_success(struct machine *machine, enum job_kind job)
 {
     trouble_over(&machine->trouble, machine->id);
-    if (job == JOB_STOP || job == JOB_REMOVE)
-        machine->failures = 0;
     if (job == JOB_REMOVE)
         machine->present = false;
-    machine->outcome = job == JOB_ENSURE ? JOB_REBOOT : job;
+    if (job == JOB_STOP || job == JOB_REMOVE) {
+        machine->failures = 0;
+        machine->outcome = job;
+    }
 }
 
 /* What the machine is to us after its job. What is not in the record yet is the outcome. */
@@ -137,7 +143,7 @@ static void on_job_done(void *arg)
     note_job(machine, job);
     /* At once, since a server that ends looks at nothing any more; then it is looked at: what the record asks for may
      * have changed meanwhile. */
-    if (machine->outcome == JOB_NONE || machine_apply_outcome(machine) == 0)
+    if (machine_apply_outcome(machine) == 0)
         machine_enqueue(machine);
     queue_job_ended(&all->queue);
 }
