@@ -31,8 +31,10 @@ void instances_note_all(struct instances *all)
 
 static void enqueue(struct instances *all, struct world *world, const struct ec2_instance *instance)
 {
-    struct machine *machine = machine_of(all, world, instance->instance_id);
+    struct machine *machine = map_get(&all->machines, instance->instance_id);
 
+    if (!machine && (all->backend.driver || !instance_settled(instance)))
+        machine = machine_of(all, world, instance->instance_id);
     if (machine)
         machine_enqueue(machine);
 }

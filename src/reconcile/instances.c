@@ -417,12 +417,12 @@ struct instances *instances_new(struct engine *engine, const struct clock *clock
     alarm_init(&all->end, clock, engine->loop, on_end_tick, all);
     all->open = 4;
     store_subscribe(engine->store, on_change, all);
-    instances_note_all(all);
     return all;
 }
 
 struct workload_sink instances_sink(struct instances *instances)
 {
+    instances_note_all(instances);
     return (struct workload_sink){on_event, instances};
 }
 

@@ -23,7 +23,8 @@ struct instances;
 
 /* Subscribes to the feed. */
 struct instances *instances_new(struct engine *engine, const struct clock *clock);
-/* The sink for a driver that is made before it is given; events are taken from any thread. */
+/* There will be a driver: its sink, as it is made before it is given. Call once, while records are as they were loaded
+ * (what asks for something is acted on when it is durable); events are taken from any thread. */
 struct workload_sink instances_sink(struct instances *instances);
 /* Begins: with a driver, asks it what runs and adopts that. `image`: what an instance boots ("host"). Call once, after
  * the sink. */

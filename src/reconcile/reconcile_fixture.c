@@ -13,6 +13,7 @@ struct engine engine;
 struct world *world;
 struct instances *instances;
 static struct networks *networks;
+static struct workload_sink sink;
 static uv_loop_t loop;
 static uv_async_t wake; /* keeps the loop, and wakes it when a job waits */
 static struct arena arena;
@@ -462,16 +463,12 @@ void settle(void)
 
 void report(enum workload_event_kind kind)
 {
-    struct workload_sink sink = instances_sink(instances);
-
     sink.event(sink.cookie, &(struct workload_event){.kind = kind, .id = INSTANCE});
     settle();
 }
 
 void report_exit(struct workload_exit exit)
 {
-    struct workload_sink sink = instances_sink(instances);
-
     sink.event(sink.cookie, &(struct workload_event){.kind = WORKLOAD_EXITED, .id = INSTANCE, .exit = exit});
     settle();
 }
@@ -487,6 +484,8 @@ static void begin_with(const struct workload_backend *backend)
     networks = networks_new(&engine, &fake_clock);
     engine.parking = parking_new(&engine);
     instances = instances_new(&engine, &fake_clock);
+    if (backend->driver)
+        sink = instances_sink(instances);
     began_us = now_us;
     networks_start(networks, backend, start_instances, (void *)backend);
     settle();
