@@ -106,37 +106,49 @@ static int try_ids(const struct native *native, bool *ret_mapped, bool *ret_no_u
 
 /* ---- disks in memory ---- */
 
-static void machines_path(const struct native *native, char path[MONITOR_PATH])
+/* Images too: an overlay keeps whiteouts, and the marks that it puts on folders, to itself, so what lies on one can be
+ * no layer that hides anything. */
+static const struct in_memory {
+    const char *name, *options;
+} in_memory[] = {{"machines", "mode=700"}, {"images", "mode=711"}};
+
+static void folder_path(const struct native *native, const char *name, char path[MONITOR_PATH])
 {
-    snprintf(path, MONITOR_PATH, "%s/machines", native->state_dir);
+    snprintf(path, MONITOR_PATH, "%s/%s", native->state_dir, name);
 }
 
-static bool disks_are_in_memory(const struct native *native)
+static bool is_in_memory(const struct native *native, const char *name)
 {
     char path[MONITOR_PATH];
-    struct stat machines, state;
+    struct stat folder, state;
 
-    machines_path(native, path);
-    return stat(path, &machines) == 0 && stat(native->state_dir, &state) == 0 && machines.st_dev != state.st_dev;
+    folder_path(native, name, path);
+    return stat(path, &folder) == 0 && stat(native->state_dir, &state) == 0 && folder.st_dev != state.st_dev;
 }
 
-static int put_disks_in_memory(const struct native *native, struct err *err)
+/* Those that are not there yet. */
+static int put_in_memory(const struct native *native, struct err *err)
 {
-    char path[MONITOR_PATH];
+    for (size_t i = 0; i < ARRAY_LEN(in_memory); i++) {
+        char path[MONITOR_PATH];
 
-    machines_path(native, path);
-    if (mount("haar", path, "tmpfs", MS_NODEV, "mode=700") < 0)
-        return err_os(err, errno, "mount a file system in memory at %s", path);
+        folder_path(native, in_memory[i].name, path);
+        if (!is_in_memory(native, in_memory[i].name) &&
+            mount("haar", path, "tmpfs", MS_NODEV, in_memory[i].options) < 0)
+            return err_os(err, errno, "mount a file system in memory at %s", path);
+    }
     return 0;
 }
 
 void trial_forget_disks(const struct native *native)
 {
-    char path[MONITOR_PATH];
+    for (size_t i = 0; i < ARRAY_LEN(in_memory); i++) {
+        char path[MONITOR_PATH];
 
-    machines_path(native, path);
-    if (disks_are_in_memory(native))
-        umount2(path, MNT_DETACH);
+        folder_path(native, in_memory[i].name, path);
+        if (is_in_memory(native, in_memory[i].name))
+            umount2(path, MNT_DETACH);
+    }
 }
 
 /*
@@ -146,12 +158,15 @@ void trial_forget_disks(const struct native *native)
 int trial_run(struct native *native, struct err *err)
 {
     const char *pretext = host_pretends(&native->host, HOST_LASTING_DISKS);
-    bool in_memory = disks_are_in_memory(native), mapped, no_user;
+    bool lasts = !is_in_memory(native, "machines"), mapped, no_user;
     struct err why, disks = ERR_INIT;
-    int r = pretext && !in_memory ? err_plain(&disks, "%s", pretext) : try_ids(native, &mapped, &no_user, &why, &disks);
+    int r = lasts ? 0 : put_in_memory(native, err);
 
-    if (r < 0 && !in_memory && put_disks_in_memory(native, err) == 0) {
-        in_memory = true;
+    if (r < 0)
+        return r;
+    r = pretext && lasts ? err_plain(&disks, "%s", pretext) : try_ids(native, &mapped, &no_user, &why, &disks);
+    if (r < 0 && lasts && put_in_memory(native, err) == 0) {
+        lasts = false;
         r = try_ids(native, &mapped, &no_user, &why, err);
         if (r < 0)
             trial_forget_disks(native);
@@ -160,7 +175,7 @@ int trial_run(struct native *native, struct err *err)
         *err = disks;
         return err_wrap(err, "no machine can be born here");
     }
-    if (in_memory)
+    if (!lasts)
         host_note(&native->host, HOST_LASTING_DISKS, disks.text[0] ? disks.text : "as an earlier server found");
     if (!mapped)
         host_note(&native->host, no_user ? HOST_USER_NAMESPACES : HOST_MAPPED_MOUNTS, why.text);
