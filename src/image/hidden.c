@@ -109,7 +109,7 @@ static struct str next_below(struct str *rest)
     return (struct str){0};
 }
 
-int hidden_mounts(int usr, struct err *err)
+int hidden_mounts(int usr, bool local, struct err *err)
 {
     AUTO_BUF text = BUF_INIT;
     AUTO_FD host = open_usr(err);
@@ -122,7 +122,8 @@ int hidden_mounts(int usr, struct err *err)
 
         if (!unescape(point, path))
             return err_os(err, ENAMETOOLONG, "hide what is mounted below /usr");
-        r = hide(usr, host, path + strlen("/usr/"), err);
+        if (local || !str_starts(str_of(path), S("/usr/local/")))
+            r = hide(usr, host, path + strlen("/usr/"), err);
     }
     return r;
 }
@@ -149,6 +150,18 @@ uint64_t hidden_mounts_stamp(void)
 
 /* ---- what is not everybody's ---- */
 
+/* 0, -ENOENT: it has gone, or -EXDEV: something is mounted there (hidden_mounts' to hide). Device numbers do not tell:
+ * of an overlay each file may have its layer's (overlayfs.rst, "Inode properties"). */
+static int look(int folder, const char *name, mode_t *ret_mode)
+{
+    struct statx st;
+
+    if (statx(folder, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_MODE, &st) < 0)
+        return -ENOENT;
+    *ret_mode = st.stx_mode;
+    return st.stx_attributes & STATX_ATTR_MOUNT_ROOT ? -EXDEV : 0;
+}
+
 static bool is_private(mode_t mode)
 {
     if (S_ISLNK(mode))
@@ -158,7 +171,7 @@ static bool is_private(mode_t mode)
 
 struct search {
     int usr, host;
-    dev_t device;
+    bool local;
     const atomic_bool *cancel;
 };
 
@@ -173,32 +186,29 @@ static int search_folder(const struct search *search, const char *folder, int de
         r = err_os(err, ECANCELED, "list /usr/%s", folder);
     for (struct dirent *entry; r == 0 && (entry = readdir(dir));) {
         char path[HIDDEN_PATH];
-        struct stat st;
+        mode_t mode;
 
         if (str_equal(str_of(entry->d_name), S(".")) || str_equal(str_of(entry->d_name), S("..")))
             continue;
         if (snprintf(path, sizeof path, "%s%s%s", folder[0] == '.' ? "" : folder, folder[0] == '.' ? "" : "/",
                      entry->d_name) >= HIDDEN_PATH)
             r = err_os(err, ENAMETOOLONG, "list /usr/%s", folder);
-        else if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != search->device)
+        else if (look(fd, entry->d_name, &mode) < 0 || (!search->local && str_equal(str_of(path), S("local"))))
             continue;
-        else if (is_private(st.st_mode) || depth == 0)
+        else if (is_private(mode) || depth == 0)
             r = hide(search->usr, search->host, path, err);
-        else if (S_ISDIR(st.st_mode))
+        else if (S_ISDIR(mode))
             r = search_folder(search, path, depth - 1, err);
     }
     closedir(dir);
     return r;
 }
 
-int hidden_private(int usr, const atomic_bool *cancel, struct err *err)
+int hidden_private(int usr, bool local, const atomic_bool *cancel, struct err *err)
 {
     AUTO_FD host = open_usr(err);
-    struct stat st;
 
     if (host < 0)
         return host;
-    if (fstat(host, &st) < 0)
-        return err_os(err, errno, "look at /usr");
-    return search_folder(&(struct search){usr, host, st.st_dev, cancel}, ".", HIDDEN_DEPTH, err);
+    return search_folder(&(struct search){usr, host, local, cancel}, ".", HIDDEN_DEPTH, err);
 }

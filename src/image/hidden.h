@@ -14,10 +14,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* Into the layer `usr`, open. */
+/* Into the layer `usr`, open. local: /usr/local is shown; else there is nothing below it to hide: in a folder that does
+ * not lie over another a whiteout would be seen. */
 int hidden_local(int usr, struct err *err);
-int hidden_mounts(int usr, struct err *err);
-int hidden_private(int usr, const atomic_bool *cancel, struct err *err);
+int hidden_mounts(int usr, bool local, struct err *err);
+int hidden_private(int usr, bool local, const atomic_bool *cancel, struct err *err);
 
 /* Changes where what is mounted below /usr does. Cheap when nothing has been mounted since. Under one lock. */
 uint64_t hidden_mounts_stamp(void);

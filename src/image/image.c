@@ -266,8 +266,8 @@ static int fill_host_usr(int usr, const struct filling *filling, struct err *err
     if (r == 0 && !filling->local)
         r = hidden_local(usr, err);
     if (r == 0)
-        r = hidden_mounts(usr, err);
-    return r == 0 && !image_is_viewed() ? hidden_private(usr, filling->cancel, err) : r;
+        r = hidden_mounts(usr, filling->local, err);
+    return r == 0 && !image_is_viewed() ? hidden_private(usr, filling->local, filling->cancel, err) : r;
 }
 
 /* ---- which ---- */
