@@ -16,7 +16,7 @@
 #include <netinet/in.h>
 
 /* Each program's own, as they run side by side: eight characters. Its state folder is /tmp/haar-OWNER/OWNER. */
-extern const char fixture_owner[];
+extern const char *fixture_owner;
 
 enum { HOST = 0xcb007101 /* 203.0.113.1 */, ELSEWHERE = 0xcb007102, WAIT_MS = 150 };
 

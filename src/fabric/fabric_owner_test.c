@@ -10,7 +10,7 @@
 #define OWNER "fabrownr"
 #define STATE "/tmp/haar-" OWNER
 
-const char fixture_owner[] = OWNER;
+const char *fixture_owner = OWNER;
 
 static void a_later_server_takes_over_without_dropping_a_flow(void **state)
 {

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-const char fixture_owner[] = "fabrpubl";
+const char *fixture_owner = "fabrpubl";
 
 static void the_host_reaches_a_public_address_once_the_group_allows_it(void **state)
 {

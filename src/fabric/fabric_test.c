@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-const char fixture_owner[] = "fabrgrps";
+const char *fixture_owner = "fabrgrps";
 
 static void groups_open_what_they_say_and_revoked_ports_take_no_new_connection(void **state)
 {
