@@ -41,6 +41,11 @@ def until(check, seconds=10, what="it"):
     return machine.until(check, what, seconds)
 
 
+def usr_is_an_overlay():
+    """As in a container."""
+    return subprocess.run(["stat", "-f", "-c", "%T", "/usr"], capture_output=True, text=True).stdout.strip() == "overlayfs"
+
+
 def traces(ident):
     """What a host has of a machine: folders, namespaces, cgroups, processes, mounts."""
     found = []

@@ -14,9 +14,10 @@ import pytest
 
 from haar import new_account
 from machine import Machine
-from machines import start_with
+from machines import start_with, usr_is_an_overlay
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
+pytestmark = [pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root"),
+              pytest.mark.skipif(usr_is_an_overlay(), reason="a container in a container: two overlays already")]
 
 # As an engine starts one, but for the namespaces that are not the file system's.
 ENTER = """set -e
