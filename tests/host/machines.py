@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 import machine
-from haar import Server
+from haar import Server, new_account
 
 # What runs machines. Each is a parameter of the acceptance suite; docker and kubernetes become two more rows.
 DRIVERS = ["native"]
@@ -34,6 +34,20 @@ if os.fork() == 0:
 
 def banner_server(name):
     return BANNER % name
+
+
+def a_machine(server, **arguments):
+    """One that runs, in an account of its own."""
+    made = machine.Machine.launch(server, server.client("ec2", account=new_account()), **arguments)
+    made.reach("running")
+    made.answers()
+    return made
+
+
+def seen_by(seen, server):
+    """The same machine at another server."""
+    account = seen.ec2._request_signer._credentials.access_key  # pylint: disable=protected-access
+    return machine.Machine(server, server.client("ec2", account=account), seen.id)
 
 
 def until(check, seconds=10, what="it"):

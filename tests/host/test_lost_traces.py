@@ -14,8 +14,9 @@ import subprocess
 
 import pytest
 
-from haar import Server, new_account
-from machine import Machine, owner_of, stat_of, until
+from haar import Server
+from machine import owner_of, stat_of, until
+from machines import a_machine, seen_by
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
 COUNTING = "#!/bin/sh\n(while :; do date +%s%N > /root/now; sleep 0.02; done) &\necho $! > /root/pid\n"
@@ -35,18 +36,6 @@ def start(binary, tmp_path):
         if server.process.poll() is None:
             server.kill()
     start("--remove-on-exit").stop()
-
-
-def a_machine(server, **arguments):
-    machine = Machine.launch(server, server.client("ec2", account=new_account()), **arguments)
-    machine.reach("running")
-    machine.answers()
-    return machine
-
-
-def seen_by(machine, server):
-    account = machine.ec2._request_signer._credentials.access_key  # pylint: disable=protected-access
-    return Machine(server, server.client("ec2", account=account), machine.id)
 
 
 def inits(machine):

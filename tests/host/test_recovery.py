@@ -24,6 +24,7 @@ import pytest
 
 from haar import Raw, Server, new_account, values_of
 from machine import Machine, an_image, owner_of, stat_of, until
+from machines import a_machine, seen_by
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
 
@@ -286,19 +287,6 @@ def test_two_hundred_kills_lose_nothing_leak_nothing_and_disturb_no_guest(start)
     nothing_left(owner)
     hit = sum(n for kind, n in where.items() if "pending" in kind or "stopping" in kind)
     assert hit * 2 >= KILLS, f"only {hit} kills came while one was pending or stopping"
-
-
-def a_machine(server, **arguments):
-    machine = Machine.launch(server, server.client("ec2", account=new_account()), **arguments)
-    machine.reach("running")
-    machine.answers()
-    return machine
-
-
-def seen_by(machine, server):
-    """The same machine at another server."""
-    account = machine.ec2._request_signer._credentials.access_key  # pylint: disable=protected-access
-    return Machine(server, server.client("ec2", account=account), machine.id)
 
 
 def test_a_guest_that_powers_itself_off_while_no_server_runs_is_found_stopped(start):
