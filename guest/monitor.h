@@ -82,6 +82,7 @@ enum monitor_flag {
     MONITOR_ASKED = 32,             /* a STOP had been said */
     MONITOR_OVER_ALLOWANCE = 128,   /* an OVER had been said */
     MONITOR_NO_USER_NAMESPACE = 64, /* FAILED because this host has none */
+    MONITOR_NO_VIEW = 128,          /* FAILED because nothing can be opened through a view of /usr */
 };
 
 struct monitor_message {

@@ -249,12 +249,24 @@ static int fill_host(int root, const struct filling *filling, struct err *err)
     return r == 0 ? fill_accounts(root, err) : r;
 }
 
-/* Whether an overlay over a view of /usr, an overlay too, may lie over it: the kernel stacks two. */
-bool image_is_viewed(void)
+static atomic_bool view_forgone;
+
+void image_forgo_view(void)
+{
+    view_forgone = true;
+}
+
+/* The kernel stacks two overlays, and no third one. */
+static bool usr_is_overlay(void)
 {
     struct statfs fs;
 
-    return statfs("/usr", &fs) == 0 && fs.f_type != OVERLAYFS_SUPER_MAGIC;
+    return statfs("/usr", &fs) == 0 && fs.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
+bool image_is_viewed(void)
+{
+    return !view_forgone && !usr_is_overlay();
 }
 
 static int fill_host_usr(int usr, const struct filling *filling, struct err *err)
@@ -277,7 +289,7 @@ static bool host_usable(void)
 {
     struct stat st;
 
-    return lstat("/lib", &st) == 0 && S_ISLNK(st.st_mode) && access("/usr/bin/bash", X_OK) == 0 && image_is_viewed();
+    return lstat("/lib", &st) == 0 && S_ISLNK(st.st_mode) && access("/usr/bin/bash", X_OK) == 0 && !usr_is_overlay();
 }
 
 struct str image_default(void)
@@ -300,7 +312,7 @@ static uint32_t stamp_of(const struct filling *filling, bool host)
     uint64_t hash = str_hash(filling->init) * 2 + filling->local;
 
     if (host)
-        hash = hash * 31 + hidden_mounts_stamp();
+        hash = hash * 31 + hidden_mounts_stamp() * 2 + image_is_viewed();
 
     for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
         struct stat st;

@@ -22,8 +22,10 @@ struct image {
 /* "host" where it can be had (it has bash), else "tiny". */
 struct str image_default(void);
 
-/* Whether /usr can be laid as an unprivileged user sees it. */
+/* Whether /usr can be laid as an unprivileged user sees it: not where it is an overlay itself, nor once it has been
+ * found that this kernel opens nothing through such a view. */
 bool image_is_viewed(void);
+void image_forgo_view(void);
 
 /* 0, or why this host cannot make any image. */
 int image_probe(struct err *err);

@@ -3,6 +3,7 @@
  * over what real ones lie over. It costs three milliseconds, and what this host cannot do is known at the start.
  */
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "image/image.h"
 #include "workload/machine.h"
@@ -44,13 +45,13 @@ static void fill_config(const struct native *native, const char *disk, uint32_t 
 }
 
 /* Its last word. */
-static int hear(int control, bool *ret_no_user, struct err *err)
+static int hear(int control, uint32_t *ret_flags, struct err *err)
 {
     struct timeval limit = {.tv_sec = TRIAL_LIMIT_S};
     struct monitor_message message;
     ssize_t n;
 
-    *ret_no_user = false;
+    *ret_flags = 0;
     setsockopt(control, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     while ((n = recv(control, &message, sizeof message, 0)) ==
            sizeof message) { /* what comes along is closed with it */
@@ -58,13 +59,13 @@ static int hear(int control, bool *ret_no_user, struct err *err)
             return 0;
         if (message.kind != MONITOR_FAILED)
             continue;
-        *ret_no_user = message.flags & MONITOR_NO_USER_NAMESPACE;
+        *ret_flags = message.flags;
         return err_os(err, message.number, "%.*s", (int)sizeof message.text - 1, message.text);
     }
     return n < 0 ? err_os(err, errno, "hear the monitor") : err_plain(err, "the monitor ended without a word");
 }
 
-static int try_once(const struct native *native, uint32_t id_base, bool *ret_no_user, struct err *err)
+static int try_once(const struct native *native, uint32_t id_base, uint32_t *ret_flags, struct err *err)
 {
     struct monitor_config config;
     char disk[MONITOR_PATH];
@@ -78,13 +79,31 @@ static int try_once(const struct native *native, uint32_t id_base, bool *ret_no_
     if (r == 0)
         r = machine_spawn_monitor(native, &config, -1, &control, &pid, err);
     if (r == 0)
-        r = hear(control, ret_no_user, err);
+        r = hear(control, ret_flags, err);
     fd_close(&control);
     if (pid > 0) {
         kill(pid, SIGKILL); /* ours to wait for: nobody else can have its number */
         waitpid(pid, NULL, 0);
     }
     tree_remove(AT_FDCWD, disk, &ERR_INIT);
+    return r;
+}
+
+/* With a view of /usr, else without for good. */
+static int try_viewed(const struct native *native, uint32_t id_base, bool *ret_no_user, struct err *err)
+{
+    uint32_t flags = 0;
+    int r = try_once(native, id_base, &flags, err);
+
+    if (r < 0 && flags & MONITOR_NO_VIEW) {
+        log_warning("what of /usr is private when an image is made is hidden from machines, what becomes so later is "
+                    "not (%s)",
+                    err->text);
+        image_forgo_view();
+        *err = ERR_INIT;
+        r = try_once(native, id_base, &flags, err);
+    }
+    *ret_no_user = flags & MONITOR_NO_USER_NAMESPACE;
     return r;
 }
 
@@ -99,9 +118,9 @@ static int try_ids(const struct native *native, bool *ret_mapped, bool *ret_no_u
     if (!pretext)
         pretext = host_pretends(&native->host, HOST_MAPPED_MOUNTS);
     *why = ERR_INIT;
-    r = pretext ? err_plain(why, "%s", pretext) : try_once(native, MACHINE_IDS_FIRST, ret_no_user, why);
+    r = pretext ? err_plain(why, "%s", pretext) : try_viewed(native, MACHINE_IDS_FIRST, ret_no_user, why);
     *ret_mapped = r == 0;
-    return r == 0 ? 0 : try_once(native, 0, &ignored, err);
+    return r == 0 ? 0 : try_viewed(native, 0, &ignored, err);
 }
 
 /* ---- disks in memory ---- */
