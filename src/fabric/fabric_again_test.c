@@ -105,6 +105,15 @@ static int tell_vpc(uint64_t version, struct err *err)
     return fabric_set_vpc(fabric, &vpc, err);
 }
 
+/* The gateway comes back. */
+static int tell_gateway(uint64_t version, struct err *err)
+{
+    struct fabric_vpc vpc = vpc_of(FIRST);
+
+    vpc.version = is_second(version) ? BACK : version;
+    return fabric_set_vpc(fabric, &vpc, err);
+}
+
 /* Other public addresses, another group and, when it moves, another private address. */
 static struct fabric_interface interface_of(uint64_t version, bool moves)
 {
@@ -202,6 +211,14 @@ static void make_first(void)
     must(fabric_attach(fabric, &besides, other.fd, &err), &err);
 }
 
+static void make_without_gateway(void)
+{
+    struct err err = ERR_INIT;
+
+    make_first();
+    must(tell_vpc(SECOND, &err), &err);
+}
+
 /* Its machines go on under a later server, which has been told of the other only. */
 static void make_adopted(void)
 {
@@ -296,6 +313,11 @@ static void a_vpc_that_was_refused_is_obeyed_when_it_is_told_again(void **state)
     try_failures(make_first, tell_vpc);
 }
 
+static void a_gateway_that_was_refused_is_linked_when_it_is_told_again(void **state)
+{
+    try_failures(make_without_gateway, tell_gateway);
+}
+
 static void an_interface_that_was_refused_is_obeyed_when_it_is_told_again(void **state)
 {
     try_failures(make_first, tell_interface);
@@ -354,6 +376,7 @@ int main(void)
     static const struct CMUnitTest again_tests[] = {
         cmocka_unit_test_teardown(a_group_that_was_refused_is_obeyed_when_it_is_told_again, end),
         cmocka_unit_test_teardown(a_vpc_that_was_refused_is_obeyed_when_it_is_told_again, end),
+        cmocka_unit_test_teardown(a_gateway_that_was_refused_is_linked_when_it_is_told_again, end),
         cmocka_unit_test_teardown(an_interface_that_was_refused_is_obeyed_when_it_is_told_again, end),
         cmocka_unit_test_teardown(the_last_word_on_an_adopted_vpc_may_be_refused_too, end),
         cmocka_unit_test_teardown(a_route_that_came_before_its_refusal_goes_when_it_is_not_wanted_any_more, end),

@@ -84,6 +84,7 @@ struct vpc {
     unsigned untold;  /* adopted interfaces that nobody has told of: the rules that stand are the earlier server's */
     bool rules_stand; /* as the model says */
     bool linked;      /* to the hub */
+    bool link_missed; /* it is not, and the log says why */
     bool link_left;   /* it is not, but the end of what linked it was refused */
 
     uint64_t version;

@@ -70,7 +70,13 @@ int network_set_vpc(struct network *network, const struct fabric_vpc *to, struct
     struct vpc *vpc = find_vpc(network, to->id);
     int r = model_check_vpc(to, err);
 
-    return r == 0 && vpc ? set_vpc(network, vpc, to, err) : r;
+    if (r < 0 || !vpc)
+        return r;
+    r = set_vpc(network, vpc, to, err);
+    if (r < 0 || vpc->untold || !vpc_lacks_link(network, vpc) || (to->version && to->version < vpc->version))
+        return r;
+    vpc->version = known_after(-1, to->version); /* what else it says is obeyed; who tells it again links it */
+    return err_plain(err, "%s is not linked to its internet gateway", vpc->id);
 }
 
 /* ---- groups ---- */

@@ -96,16 +96,25 @@ static int remark(const struct network *network, struct vpc *vpc, struct err *er
     return vpc_send_change(network, vpc, &batch, err);
 }
 
+bool vpc_lacks_link(const struct network *network, const struct vpc *vpc)
+{
+    return vpc->fd >= 0 && vpc->internet_gateway && !vpc->linked && network->hub;
+}
+
 /* Without the hub there are no public addresses, but all else is: a VPC with a gateway runs on. */
 static void try_link(const struct network *network, struct vpc *vpc)
 {
     struct err why = ERR_INIT;
+    int r;
 
-    if (!vpc->internet_gateway || vpc->linked || !network->hub)
+    if (!vpc_lacks_link(network, vpc))
         return;
     vpc->link_left = false; /* all of it is made anew */
-    if (link_to_hub(network, vpc, &why) < 0)
+    r = link_to_hub(network, vpc, &why);
+    if (r < 0 && !vpc->link_missed)
         log_warning("%s", why.text);
+    vpc->link_missed = r < 0;
+    vpc->linked = r == 0; /* not without its public addresses */
 }
 
 int vpc_apply(const struct network *network, struct vpc *vpc, struct err *err)

@@ -6,6 +6,8 @@
 int vpc_open(const struct network *network, struct vpc *vpc, struct err *err); /* enters it; makes it if need be */
 int vpc_end(const struct network *network, struct vpc *vpc, struct err *err);
 int vpc_apply(const struct network *network, struct vpc *vpc, struct err *err);
+/* It has a gateway and is not linked to the hub, though there is one: what has been said in the log, once. */
+bool vpc_lacks_link(const struct network *network, const struct vpc *vpc);
 
 void vpc_begin_rules(const struct network *network, struct nft_batch *batch);
 
