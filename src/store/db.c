@@ -218,11 +218,13 @@ int db_make(const char *folder, struct err *err)
 
 void db_close(struct db *db)
 {
+    struct err ignored = ERR_INIT;
+
     for (int i = 0; i < STATEMENTS; i++)
         sqlite3_finalize(db->statements[i]);
     if (db->sqlite) {
-        db_mark_copying(db);
-        sqlite3_close(db->sqlite); /* which copies, and removes the WAL */
+        db_checkpoint(db, &ignored); /* and that is marked, so that nobody who finds no WAL misses one */
+        sqlite3_close(db->sqlite);   /* which removes the WAL */
         db_mark_closed(db);
     }
     fd_close(&db->mark_fd);

@@ -6,6 +6,7 @@
 #include "store/db.h"
 
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,15 @@ static void append_rows(struct ground *ground, uint64_t first, uint64_t last)
         batch_add(&batch, &op);
         assert_int_equal(db_append(ground->db, seq, (struct str){0}, buf_str(&batch), &err), 0);
     }
+}
+
+static void copy_now(struct ground *ground, const char *name)
+{
+    AUTO_BUF bytes = BUF_INIT;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(file_read(AT_FDCWD, path_of(ground->live, name), &bytes, 1 << 26, &err), 0);
+    assert_int_equal(file_write(AT_FDCWD, path_of(ground->found, name), buf_str(&bytes), 0600, &err), 0);
 }
 
 /* The state that kill -9 would leave now. At `flip` of the WAL a bit is the other; -1: none. */
@@ -196,6 +206,39 @@ static void a_wal_damaged_while_it_was_copied_is_refused(void **state)
     assert_int_equal(last, ROWS);
 }
 
+/* As kill -9 leaves it the moment that SQLite has removed the WAL. */
+static struct ground *closing;
+
+static int remove_and_look(const char *path)
+{
+    static const char *const kept[] = {"state.db", "state.mark"};
+    int r = unlink(path);
+
+    if (str_ends(str_of(path), S("-wal")))
+        for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+            copy_now(closing, kept[i]);
+    return r;
+}
+
+static void who_is_killed_while_it_closes_has_lost_nothing(void **state)
+{
+    sqlite3_vfs *disk = sqlite3_vfs_find("unix");
+    struct err err = ERR_INIT;
+    uint64_t last, written;
+
+    closing = *state;
+    append_rows(closing, 1, ROWS);
+    disk->xSetSystemCall(disk, "unlink", (sqlite3_syscall_ptr)remove_and_look);
+    db_close(closing->db);
+    disk->xSetSystemCall(disk, "unlink", NULL);
+    assert_int_equal(access(path_of(closing->found, "state.db"), F_OK), 0);
+    assert_int_equal(start(closing, &last, &written, &err), 0);
+    assert_int_equal(last, ROWS);
+    assert_int_equal(written, ROWS);
+    assert_false(is_aside(closing));
+    assert_int_equal(db_open(closing->live, &closing->db, &err), 0); /* for the teardown */
+}
+
 static void a_database_that_is_gone_is_not_taken_for_one_that_never_was(void **state)
 {
     static const char *const witnesses[] = {"state.db-wal", "state.mark", "owner"};
@@ -232,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_damaged_wal_whose_frames_are_in_the_database_costs_nothing, make_ground,
                                         remove_ground),
         cmocka_unit_test_setup_teardown(a_wal_damaged_while_it_was_copied_is_refused, make_ground, remove_ground),
+        cmocka_unit_test_setup_teardown(who_is_killed_while_it_closes_has_lost_nothing, make_ground, remove_ground),
         cmocka_unit_test_setup_teardown(a_database_that_is_gone_is_not_taken_for_one_that_never_was, make_ground,
                                         remove_ground),
     };
