@@ -187,14 +187,14 @@ static bool home_read(const char *state_dir, struct home *ret)
 
 /* ---- what has become of it ---- */
 
-/* Who a data folder belongs to, by the file in it. */
+/* Who a data folder belongs to, by the file in it. Where records are without that, it has been lost: home_is_of. */
 static enum home_state look_inside(int folder, const char *id)
 {
     AUTO_BUF text = BUF_INIT;
     int r = file_read(folder, "owner", &text, 256, &ERR_INIT);
 
     if (r == -ENOENT)
-        return HOME_GONE;
+        return faccessat(folder, "state.db", F_OK, 0) == 0 ? HOME_UNKNOWN : HOME_GONE;
     if (r < 0)
         return HOME_UNKNOWN;
     return str_equal(str_trim(buf_str(&text)), str_of(id)) ? HOME_THERE : HOME_GONE;
@@ -247,6 +247,14 @@ static bool is_same(const struct home *home, const struct home *other)
         return strcmp(home->path, other->path) == 0;
     return home->volume.id == other->volume.id && a->handle_type == b->handle_type &&
            memcmp(home->handle.bytes, other->handle.bytes, a->handle_bytes) == 0;
+}
+
+bool home_is_of(const char *state_dir, struct str data)
+{
+    struct home home, given = {0};
+
+    return home_read(state_dir, &home) && !home.none && describe(data, &given, &ERR_INIT) == 0 &&
+           is_same(&home, &given);
 }
 
 /* Where an open folder is now. */

@@ -17,7 +17,7 @@ enum home_state {
     HOME_UNKNOWN, /* no record that we understand, the file system is not mounted there or has no handles: nobody can
                      say, so what is its owner's stays */
     HOME_NONE,    /* its owner had no data folder */
-    HOME_GONE,    /* its folder has been deleted, or bears another owner's id now */
+    HOME_GONE,    /* its folder has been deleted, has no records, or bears another owner's id now */
     HOME_THERE,   /* the folder exists, wherever it is */
 };
 
@@ -26,6 +26,9 @@ int home_write(const char *state_dir, struct str data, struct err *err);
 
 /* What has become of the home of owner `id`. Needs root. */
 enum home_state home_look(const char *state_dir, const char *id);
+
+/* Whether `data` is the home that is recorded, by the folder itself, whatever stands in it. */
+bool home_is_of(const char *state_dir, struct str data);
 
 /*
  * Whether `data`, which bears owner id `id`, is a copy of the home that is recorded, and that one is still there: two

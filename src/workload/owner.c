@@ -43,6 +43,28 @@ static int new_id(char id[OWNER_ID_SIZE], struct err *err)
     return 0;
 }
 
+/* A folder that has lost its id still has its machines: their disks' folder says that it is their home. */
+static bool find_id(struct str data, char id[OWNER_ID_SIZE])
+{
+    DIR *dir = opendir(STATE);
+    bool found = false;
+
+    for (struct dirent *entry; dir && !found && (entry = readdir(dir));) {
+        char state[OWNER_PATH];
+
+        found = valid_id(str_of(entry->d_name)) &&
+                snprintf(state, sizeof state, STATE "/%s", entry->d_name) < (int)sizeof state &&
+                home_is_of(state, data);
+        if (found)
+            str_to_z(str_of(entry->d_name), id, OWNER_ID_SIZE);
+    }
+    if (dir)
+        closedir(dir);
+    if (found)
+        log_warning(STR_FMT "/owner was missing: the machines of owner %s are this folder's", STR_ARG(data), id);
+    return found;
+}
+
 static int id_of_folder(struct str data, char id[OWNER_ID_SIZE], struct err *err)
 {
     AUTO_BUF text = BUF_INIT;
@@ -53,7 +75,7 @@ static int id_of_folder(struct str data, char id[OWNER_ID_SIZE], struct err *err
     if (snprintf(path, sizeof path, STR_FMT "/owner", STR_ARG(data)) >= (int)sizeof path)
         return err_os(err, ENAMETOOLONG, "data folder " STR_FMT, STR_ARG(data));
     if (stat(path, &st) < 0 && errno == ENOENT) {
-        r = new_id(id, err);
+        r = find_id(data, id) ? 0 : new_id(id, err);
         return r == 0 ? file_write_atomic(AT_FDCWD, path, str_of(id), 0600, err) : r;
     }
     r = file_read(AT_FDCWD, path, &text, 256, err);

@@ -147,6 +147,34 @@ static void a_start_that_was_cut_short_leaves_nothing(void **state)
     assert_int_equal(access(owner.state, F_OK), -1);
 }
 
+/* Its records are whole: nobody may take its machines' disks away for want of a file. */
+static void a_data_folder_that_has_lost_its_owner_gets_it_back(void **state)
+{
+    struct owner owner, again;
+    struct err err = ERR_INIT;
+    char folder[] = "/tmp/haar-data-XXXXXX", path[64], disk[128];
+
+    if (geteuid() != 0)
+        skip();
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(owner_take(str_of(folder), &owner, &err), 0);
+    put_disk(&owner, disk);
+    owner_release(&owner, false);
+    snprintf(path, sizeof path, "%s/state.db", folder);
+    assert_int_equal(file_write_atomic(AT_FDCWD, path, S("records"), 0600, &err), 0);
+    snprintf(path, sizeof path, "%s/owner", folder);
+    assert_int_equal(unlink(path), 0);
+    owner_reap_dead(workload_native_reap, NULL);
+    assert_int_equal(access(disk, F_OK), 0);
+    assert_int_equal(owner_take(str_of(folder), &again, &err), 0);
+    assert_string_equal(again.id, owner.id);
+    assert_int_equal(access(disk, F_OK), 0);
+    owner_release(&again, false);
+    assert_int_equal(tree_remove(AT_FDCWD, folder, &err), 0);
+    owner_reap_dead(workload_native_reap, NULL);
+    assert_int_equal(access(disk, F_OK), -1);
+}
+
 static void a_copy_of_a_data_folder_is_refused_also_after_a_reboot(void **state)
 {
     char folder[] = "/tmp/haar-owner-XXXXXX", copy[64], path[128];
@@ -195,6 +223,7 @@ int main(void)
         cmocka_unit_test(disks_outlive_a_reboot_if_someone_can_come_back_for_them),
         cmocka_unit_test(a_server_with_another_run_folder_is_alive_by_its_state_folder),
         cmocka_unit_test(a_start_that_was_cut_short_leaves_nothing),
+        cmocka_unit_test(a_data_folder_that_has_lost_its_owner_gets_it_back),
         cmocka_unit_test(a_copy_of_a_data_folder_is_refused_also_after_a_reboot),
         cmocka_unit_test(a_folder_with_a_forged_owner_is_refused),
     };
