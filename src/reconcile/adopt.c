@@ -1,4 +1,5 @@
 /* A server's first look: what an earlier one left running, and what the records say of it. */
+#include "base/log.h"
 #include "reconcile/instances_inside.h"
 
 static void each_instance(struct instances *all,
@@ -74,7 +75,8 @@ static struct world *world_of(struct instances *all, struct str id, int64_t *ret
 }
 
 /*
- * What runs is taken over as it is; what is without a record is removed when it is looked at. Reports that came since
+ * What runs is taken over as it is; what is without a record is removed when it is looked at, and its disk is kept if
+ * records have been lost. Reports that came since
  * the driver looked are kept.
  */
 static void adopt(struct instances *all, const struct workload_observed *observed)
@@ -87,6 +89,11 @@ static void adopt(struct instances *all, const struct workload_observed *observe
     if (!machine)
         return;
     machine->present = true;
+    if (!world) {
+        machine->aside = store_has_lost(all->engine->store);
+        log_warning("%s is in no record: it is ended and its disk %s", machine->id,
+                    machine->aside ? "set aside" : "removed");
+    }
     if (observed->state == WORKLOAD_RUNNING) {
         machine->generation = generation;
         machine->reboots = reboots;

@@ -34,6 +34,7 @@ struct machine {
     unsigned failed_starts; /* since it last was ready */
     int64_t started_us;
     struct trouble trouble;
+    bool aside;            /* its record has been lost: its disk is kept when it is removed */
     enum job_kind outcome; /* its end is not in the record yet; JOB_ENSURE: it failed */
 
     /* The job's own: input and outcome. Touched by the worker between work_run and done. */

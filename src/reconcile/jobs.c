@@ -31,7 +31,9 @@ static void run_job(void *arg)
         machine->r = backend->driver->reboot(backend->cookie, id, machine->grace_ms, &machine->err);
         break;
     case JOB_REMOVE:
-        machine->r = backend->driver->remove(backend->cookie, id, &machine->err);
+        machine->r = machine->aside && backend->driver->set_aside
+                         ? backend->driver->set_aside(backend->cookie, id, &machine->err)
+                         : backend->driver->remove(backend->cookie, id, &machine->err);
         break;
     case JOB_NONE:
         break;

@@ -173,6 +173,7 @@ static void check_loss(struct store *store, const struct db *db)
               "it was put back from an older copy, or the host has lost power",
               (unsigned long long)store->last + 1, (unsigned long long)written, time_iso(ms, text).p);
     store->last = written;
+    store->lost = true;
 }
 
 int load_store(struct store *store, struct db *db, struct names *names, size_t *ret_names, struct err *err)

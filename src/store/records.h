@@ -108,6 +108,7 @@ struct store {
     void *seed_cookie;
 
     uint64_t last, durable, delivered;
+    bool lost; /* at the start, changes that had been written */
     struct feed *feed;
     struct journal *journal; /* NULL: in memory */
 };

@@ -82,6 +82,11 @@ uint64_t store_durable(const struct store *store)
     return store->durable;
 }
 
+bool store_has_lost(const struct store *store)
+{
+    return store->lost;
+}
+
 bool store_healthy(const struct store *store)
 {
     return !store->journal || journal_healthy(store->journal);

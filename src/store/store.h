@@ -69,7 +69,8 @@ struct store_wait;
 struct store_wait *store_when_durable(struct store *store, uint64_t number, void (*done)(void *cookie, bool durable),
                                       void *cookie);
 void store_wait_cancel(struct store_wait *wait);
-bool store_healthy(const struct store *store); /* false while the journal cannot be written */
+bool store_has_lost(const struct store *store); /* at its start changes were missing that had been written */
+bool store_healthy(const struct store *store);  /* false while the journal cannot be written */
 /* Frees replaced versions and worlds that nobody wrote to. The loop does it after each delivery; only who runs no loop
  * calls it, when nothing points at records. */
 void store_collect(struct store *store);

@@ -257,11 +257,39 @@ static int native_reboot(void *cookie, struct str id, unsigned grace_ms, struct 
     return r == 0 ? start(cookie, machine, err) : r;
 }
 
-static int native_remove(void *cookie, struct str id, struct err *err)
+static int remove_disk(struct native *native, struct str id, struct err *err)
 {
-    struct native *native = cookie;
-    struct machine *machine = find_locked(native, id);
     char disk[MONITOR_PATH];
+
+    machine_disk_path(native, id, disk);
+    return allowance_remove_disk(native, disk, err);
+}
+
+/* To STATE/lost/ID.SECONDS. A disk that is in memory goes: it would not last there either. */
+static int keep_disk(struct native *native, struct str id, struct err *err)
+{
+    char disk[MONITOR_PATH], kept[MONITOR_PATH + 64];
+    int r;
+
+    snprintf(kept, sizeof kept, "%s/lost", native->state_dir);
+    r = dir_make(kept, 0700, err);
+    if (r < 0)
+        return r;
+    machine_disk_path(native, id, disk);
+    snprintf(kept, sizeof kept, "%s/lost/" STR_FMT ".%lld", native->state_dir, STR_ARG(id),
+             (long long)time_now_ms() / 1000);
+    if (rename(disk, kept) < 0)
+        return errno == EXDEV    ? remove_disk(native, id, err)
+               : errno == ENOENT ? 0
+                                 : err_os(err, errno, "keep %s", disk);
+    log_warning(STR_FMT ": its disk is kept as %s", STR_ARG(id), kept);
+    return 0;
+}
+
+static int take_away(struct native *native, struct str id,
+                     int (*end_disk)(struct native *native, struct str id, struct err *err), struct err *err)
+{
+    struct machine *machine = find_locked(native, id);
     int r;
 
     if (!machine)
@@ -269,8 +297,7 @@ static int native_remove(void *cookie, struct str id, struct err *err)
     r = stop_machine(native, machine, 0, err);
     if (r < 0)
         return r;
-    machine_disk_path(native, id, disk);
-    r = allowance_remove_disk(native, disk, err);
+    r = end_disk(native, id, err);
     if (r < 0)
         return r;
     pthread_mutex_lock(&native->lock);
@@ -278,6 +305,16 @@ static int native_remove(void *cookie, struct str id, struct err *err)
     pthread_mutex_unlock(&native->lock);
     free(machine);
     return 0;
+}
+
+static int native_remove(void *cookie, struct str id, struct err *err)
+{
+    return take_away(cookie, id, remove_disk, err);
+}
+
+static int native_set_aside(void *cookie, struct str id, struct err *err)
+{
+    return take_away(cookie, id, keep_disk, err);
 }
 
 /* ---- looking ---- */
@@ -432,6 +469,7 @@ static const struct workload_driver driver = {
     .reboot = native_reboot,
     .hurry = native_hurry,
     .remove = native_remove,
+    .set_aside = native_set_aside,
     .observe = native_observe,
     .console = native_console,
     .console_open = native_console_open,

@@ -136,6 +136,8 @@ struct workload_driver {
      * any thread; does not block. */
     void (*hurry)(void *cookie, struct str id);
     int (*remove)(void *cookie, struct str id, struct err *err); /* all of it, disk too */
+    /* As remove, but its disk is kept where nobody looks for one: the log says where. NULL: it cannot be. */
+    int (*set_aside)(void *cookie, struct str id, struct err *err);
     int (*observe)(void *cookie, struct arena *arena, struct workload_observed **ret, size_t *ret_count,
                    struct err *err);
     /* The console's last bytes, at most `limit`, appended to out. ret_offset: how many bytes the console had ever

@@ -340,18 +340,22 @@ def test_after_a_restart_of_the_host_what_should_run_is_started_again(start, tmp
     assert "the host was restarted" in machine.console()
 
 
-def test_machines_that_no_record_knows_are_removed(start, tmp_path):
+def test_machines_that_no_record_knows_are_ended_and_their_disks_kept_where_records_were_lost(start, tmp_path):
     records = tmp_path / "data/state.db"
     start().stop()
     before = records.read_bytes()
     server = start()
     machine, owner = a_machine(server), owner_of(server)
+    machine.run("printf precious > /root/mine")
     init = machine.init()
     server.stop()
     assert stat_of(init)
     records.write_bytes(before)
-    assert "has lost changes" in start().errors()
+    server = start()
+    assert "has lost changes" in server.errors()
     until(lambda: stat_of(init) is None and not machine.disk().exists(), "it is removed")
+    [kept] = machine.disk().parents[1].glob(f"lost/{machine.id}.*")
+    assert (kept / "upper/root/mine").read_text() == "precious" and f"{machine.id}: its disk is kept as {kept}" in server.errors()
     until(lambda: not machine.groups() and not list(pathlib.Path("/run/netns").glob(f"haar-{owner}-vpc-*")), lambda: host_of(owner))
 
 
