@@ -582,6 +582,30 @@ static void name_peer(struct http_connection *c)
     uv_ip_name((struct sockaddr *)&address, c->peer, sizeof c->peer);
 }
 
+/* Of those that ask for nothing; NULL: all do. */
+static struct http_connection *longest_idle(const struct http_server *server, const struct http_connection *but)
+{
+    struct http_connection *longest = NULL;
+
+    for (struct http_connection *c = server->connections; c; c = c->next)
+        if (c != but && c->phase == PHASE_IDLE && (!longest || c->deadline < longest->deadline))
+            longest = c;
+    return longest;
+}
+
+/* Who only holds a place makes room for who comes: else some thousand silent connections keep everybody else out. */
+static bool make_room(struct http_server *server, const struct http_connection *newest)
+{
+    struct http_connection *idle;
+
+    if (server->connection_count <= server->limits.connections)
+        return true;
+    idle = longest_idle(server, newest);
+    if (idle)
+        connection_close(idle);
+    return idle != NULL;
+}
+
 void connection_open(struct http_server *server, struct http_listener *listener)
 {
     struct http_connection *c = mem_alloc(sizeof *c);
@@ -601,7 +625,7 @@ void connection_open(struct http_server *server, struct http_listener *listener)
         return;
     }
     uv_tcp_nodelay(&c->tcp, 1);
-    if (server->connection_count > server->limits.connections) {
+    if (!make_room(server, c)) {
         connection_refuse(c, 503);
         return;
     }

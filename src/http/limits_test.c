@@ -123,15 +123,43 @@ static void a_huge_announced_length_takes_no_memory(void **state)
         close(fds[i]);
 }
 
+static void who_has_been_silent_for_longest_makes_room(void **state)
+{
+    int first, second, third;
+
+    start_with((struct http_limits){.connections = 2});
+    first = dial(f);
+    turn_until(f, http_server_counts(f->server).connections == 1);
+    turn_for(f, 10);
+    second = dial(f);
+    turn_until(f, http_server_counts(f->server).connections == 2);
+    turn_for(f, 10);
+    third = dial(f);
+    assert_int_equal(hear_end(f, first).len, 0);
+    for (int i = 0; i < 2; i++) {
+        int fd = i ? third : second;
+
+        say(f, fd, S("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_true(str_ends(hear_until(f, fd, S("ok")), S("ok")));
+        close(fd);
+    }
+    close(first);
+}
+
 static void connections_beyond_the_limit_are_told_503(void **state)
 {
     int fds[3];
 
     start_with((struct http_limits){.connections = 2});
-    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
         fds[i] = dial(f);
+        if (i < 2)
+            say(f, fds[i], S("GET /")); /* the rest comes later */
+        turn_until(f, http_server_counts(f->server).connections == i + 1);
+        turn_for(f, 10);
+    }
     assert_true(str_starts(hear_end(f, fds[2]), S("HTTP/1.1 503 ")));
-    say(f, fds[1], S("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    say(f, fds[1], S(" HTTP/1.1\r\nHost: a\r\n\r\n"));
     assert_true(str_ends(hear_until(f, fds[1], S("ok")), S("ok")));
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         close(fds[i]);
@@ -285,6 +313,7 @@ int main(void)
         T(a_body_announced_beyond_the_cap_is_503),
         T(an_answer_beyond_the_cap_is_503),
         T(a_huge_announced_length_takes_no_memory),
+        T(who_has_been_silent_for_longest_makes_room),
         T(connections_beyond_the_limit_are_told_503),
         T(too_many_headers_are_431),
         T(a_head_too_long_is_431),

@@ -40,7 +40,7 @@ struct http_socket;
 struct http_limits {
     size_t body_bytes;     /* of one request held whole; 64 MiB. Streamed bodies have no limit */
     size_t buffered_bytes; /* over all connections, in and out; 256 MiB */
-    size_t connections;    /* 4096 */
+    size_t connections;    /* 4096; the longest idle one makes room, and where none is, who comes is told 503 */
     size_t header_count;   /* 100 */
     size_t header_bytes;   /* of a request's whole head, and of its trailers; 32 KiB */
     size_t uri_bytes;      /* 16 KiB */
