@@ -268,7 +268,7 @@ def test_private_addresses(ec2, launch, fails):
     assert launch(PrivateIpAddress=f"{first}.77", **where)[0]["PrivateIpAddress"] == f"{first}.77"
     fails("InvalidIPAddress.InUse", launch, PrivateIpAddress=f"{first}.77", **where)
     for reserved in range(4):
-        fails("InvalidParameterValue", launch, PrivateIpAddress=f"{first}.{reserved}", **where)
+        assert "reserved" in fails("InvalidParameterValue", launch, PrivateIpAddress=f"{first}.{reserved}", **where)
     fails("InvalidParameterValue", launch, PrivateIpAddress="10.9.9.9", **where)
     block = ipaddress.ip_network(subnet["CidrBlock"])
     fails("InvalidParameterValue", launch, PrivateIpAddress=str(block[-1]), **where)
