@@ -453,7 +453,7 @@ static struct op record_op(struct journal *journal, enum op_kind kind, const str
 struct str journal_put(struct journal *journal, const struct record *record, const void *data)
 {
     const struct store_kind *kind = record->table->kind;
-    struct str foreign = record->now ? record->now->foreign : (struct str){0};
+    struct str foreign = record->now ? version_foreign(record->now) : (struct str){0};
     struct op op = record_op(journal, OP_PUT, record);
     bool keeps;
 

@@ -82,8 +82,11 @@ static struct version *read_version(struct load *load, const struct store_kind *
     version = mem_alloc(sizeof *version + size + (foreign ? doc.len : 0));
     version->serial = version_serial();
     doc_decode(load->names, kind->service, shape, doc, version->data);
-    if (foreign)
-        version->foreign = (struct str){memcpy((char *)version->data + size, doc.p, doc.len), doc.len};
+    if (foreign) {
+        memcpy((char *)version->data + size, doc.p, doc.len);
+        version->foreign_at = (uint32_t)size;
+        version->foreign_len = (uint32_t)doc.len;
+    }
     return version;
 }
 

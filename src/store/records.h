@@ -19,8 +19,9 @@ struct version {
     struct version *next; /* on the garbage queue */
     uint64_t replaced;    /* there: by which commit */
     uint64_t serial;      /* no two versions ever have the same */
-    struct str foreign;   /* its document, when that holds members which the model does not know; else absent */
-    uint64_t data[];      /* the record's struct, then what hangs on it */
+    /* Its document, when that holds members which the model does not know: bytes of `data`. Length 0: it does not. */
+    uint32_t foreign_at, foreign_len;
+    uint64_t data[]; /* the record's struct, then what hangs on it */
 };
 
 /* One value of one record in an index. key NULL: the record has none. */
@@ -139,6 +140,7 @@ void record_free(struct record *record);                   /* out of maps and in
 size_t table_after(struct table *table, uint64_t created); /* the first place with a higher number; may be a hole */
 uint64_t version_serial(void);                             /* for a new version, made or loaded: one count for both */
 struct version *version_new(const struct store_kind *kind, const void *data, struct str foreign);
+struct str version_foreign(const struct version *version); /* absent: there is none */
 static inline struct str data_id(const struct store_kind *kind, const void *data)
 {
     return *(const struct str *)((const char *)data + kind->id_offset);

@@ -137,6 +137,13 @@ uint64_t version_serial(void)
     return ++serial;
 }
 
+struct str version_foreign(const struct version *version)
+{
+    if (!version->foreign_len)
+        return (struct str){0};
+    return (struct str){(const char *)version->data + version->foreign_at, version->foreign_len};
+}
+
 struct version *version_new(const struct store_kind *kind, const void *data, struct str foreign)
 {
     const struct shape *shape = &kind->service->shapes[kind->shape];
@@ -144,11 +151,12 @@ struct version *version_new(const struct store_kind *kind, const void *data, str
     struct version *version = mem_resize(NULL, sizeof *version + own + hanging + foreign.len);
     char *at = (char *)version->data + own;
 
-    *version = (struct version){.foreign = foreign, .serial = version_serial()};
+    *version = (struct version){.serial = version_serial()};
     shape_copy(kind->service, shape, data, version->data, &at);
-    if (foreign.p) {
+    if (foreign.len) {
         memcpy(at, foreign.p, foreign.len);
-        version->foreign.p = at;
+        version->foreign_at = (uint32_t)(at - (char *)version->data);
+        version->foreign_len = (uint32_t)foreign.len;
     }
     return version;
 }
