@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sched.h>
@@ -134,6 +135,7 @@ static const struct int_rule allocation_ints[] = {
     {SCMP_SYS(ioctl), 1, UINT32_MAX, (uint32_t)FS_IOC_RESVSP64, EOPNOTSUPP},
     {SCMP_SYS(ioctl), 1, UINT32_MAX, (uint32_t)FS_IOC_ZERO_RANGE, EOPNOTSUPP},
     {SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_FILES, CLONE_THREAD, EPERM},
+    {SCMP_SYS(close_range), 2, CLOSE_RANGE_UNSHARE, CLOSE_RANGE_UNSHARE, EPERM},
 };
 
 static const struct int_rule project_ints[] = {

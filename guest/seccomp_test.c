@@ -2,6 +2,7 @@
 #include "guest_seccomp.h"
 
 #include <errno.h>
+#include <linux/close_range.h>
 #include <linux/falloc.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -158,7 +159,7 @@ static void what_an_argument_holds_above_an_int_changes_no_verdict(void **state)
 {
     assert_true(assert_compares_ints() >= 3); /* clone, socket, socketpair at least */
     filter = allocation;
-    assert_int_equal(assert_compares_ints(), 3); /* clone, fallocate, ioctl */
+    assert_int_equal(assert_compares_ints(), 4); /* clone, close_range, fallocate, ioctl */
     filter = projects;
     assert_int_equal(assert_compares_ints(), 1);
 }
@@ -217,6 +218,10 @@ static void a_thread_has_its_processs_descriptors(void **state)
     assert_int_equal(verdict(SYS_clone, 0, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD), eperm);
     assert_int_equal(verdict(SYS_clone, 0, CLONE_VM | CLONE_SIGHAND | CLONE_THREAD | CLONE_FILES), SECCOMP_RET_ALLOW);
     assert_int_equal(verdict(SYS_clone, 0, 17), SECCOMP_RET_ALLOW);
+    assert_int_equal(verdict(SYS_close_range, 2, CLOSE_RANGE_UNSHARE), eperm);
+    assert_int_equal(verdict(SYS_close_range, 2, CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC), eperm);
+    assert_int_equal(verdict(SYS_close_range, 2, CLOSE_RANGE_CLOEXEC), SECCOMP_RET_ALLOW);
+    assert_int_equal(verdict(SYS_close_range, 2, 0), SECCOMP_RET_ALLOW);
 }
 
 static void no_file_changes_its_project(void **state)
