@@ -24,7 +24,8 @@ enum {
     EACH_PART = 200,
     STEP = 8 << 20, /* what the file system must have lost to look again at one that has no room left */
     STEP_FILES = 2048,
-    REST = 4, /* times as long as a look took is the pause behind it */
+    REST = 4,            /* times as long as a look took is the pause behind it */
+    HELD_MOST = 4 << 20, /* descriptors and mappings of a machine: a few seconds */
     BYTES_A_FILE = 16384,
     FILES_MAX = 16 << 20,
 };
@@ -46,8 +47,9 @@ static const char *why_use_hides(const struct native *native, const char *machin
     struct __user_cap_data_struct data[2] = {0};
     const struct usage nothing = {0};
     struct usage used = {0};
+    uint64_t left = 1;
 
-    if (usage_of_folder(machines, &nothing, &used) < 0)
+    if (usage_of_folder(machines, &nothing, &left, &used) < 0)
         return "folders cannot be read without following their links: openat2 is refused here, or too new (Linux 5.6)";
     if (native->cgroups.count == 0)
         return "without cgroups it is not known which files a machine has deleted and keeps open";
@@ -112,7 +114,7 @@ int allowance_remove_disk(struct native *native, const char *disk, struct err *e
     return r;
 }
 
-static int count_disk(const char *disk, const struct usage *limit, struct usage *used)
+static int count_disk(const char *disk, const struct usage *limit, uint64_t *left, struct usage *used)
 {
     int r = 0;
 
@@ -120,7 +122,7 @@ static int count_disk(const char *disk, const struct usage *limit, struct usage 
         char path[MONITOR_PATH + 16];
 
         snprintf(path, sizeof path, "%s/%s", disk, guests[i]);
-        r = usage_of_folder(path, limit, used);
+        r = usage_of_folder(path, limit, left, used);
     }
     return r;
 }
@@ -150,6 +152,7 @@ int allowance_ready(struct native *native, struct machine *machine, uint64_t byt
     struct machine_record *record = &machine->record;
     uint32_t project = project_of(native, record->config.disk);
     struct usage used = {0};
+    uint64_t left = UINT64_MAX;
     char machines[MONITOR_PATH];
 
     record->disk = record->allowance = size_of(bytes);
@@ -158,7 +161,7 @@ int allowance_ready(struct native *native, struct machine *machine, uint64_t byt
         return quota_limit(machines, project, &record->disk, err);
     if (!bytes || !(native->looks || native->quotas))
         return 0;
-    count_disk(record->config.disk, &all, &used);
+    count_disk(record->config.disk, &all, &left, &used);
     record->allowance = allow(&record->disk, &used);
     record->config.refuses_allocation = true;
     pthread_mutex_lock(&native->lock);
@@ -298,27 +301,31 @@ static void say_why(const struct due *due, int outcome, char *text, size_t size)
 
     if (outcome == USAGE_DEEP)
         snprintf(text, size, "haar: %.31s is stopped: its folders are nested deeper than can be counted\n", due->id);
+    else if (outcome == USAGE_MUCH)
+        snprintf(text, size, "haar: %.31s is stopped: its processes hold and map more files than can be looked at\n",
+                 due->id);
     else if (due->used.bytes > due->allowance.bytes)
-        snprintf(
-            text, size,
-            "haar: %.31s is stopped: what it keeps, %s and more, is more than its disk's %s. Started again it runs "
-            "until it grows\n",
-            due->id, format_size(due->used.bytes, used), format_size(due->size.bytes, limit));
+        snprintf(text, size,
+                 "haar: %.31s is stopped: what it keeps, %s and more, is more than its disk's %s. Started again it "
+                 "runs until it has grown by %u MiB more\n",
+                 due->id, format_size(due->used.bytes, used), format_size(due->size.bytes, limit),
+                 ALLOWANCE_GROWTH >> 20);
     else
-        snprintf(
-            text, size,
-            "haar: %.31s is stopped: it keeps more than the %llu files that a disk of %s has. Started again it runs "
-            "until it grows\n",
-            due->id, (unsigned long long)due->size.files, format_size(due->size.bytes, limit));
+        snprintf(text, size,
+                 "haar: %.31s is stopped: it keeps more than the %llu files that a disk of %s has. Started again it "
+                 "runs until it keeps %u more\n",
+                 due->id, (unsigned long long)due->size.files, format_size(due->size.bytes, limit),
+                 ALLOWANCE_GROWTH / BYTES_A_FILE);
 }
 
 /* Under the lock: the monitor does the rest, and the machine's end comes as every other does. */
 static void end_machine(const struct machine *machine, const struct due *due, int outcome)
 {
     struct monitor_message message = {.kind = MONITOR_OVER, .version = MONITOR_VERSION};
+    const size_t prefix = strlen("haar: "); /* the log has its own */
 
     say_why(due, outcome, message.text, sizeof message.text);
-    log_warning("%.*s", (int)strlen(message.text) - 1, message.text);
+    log_warning("%.*s", (int)strlen(message.text + prefix) - 1, message.text + prefix);
     if (send(machine->control, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         log_warning("tell the monitor of %s: %s", machine->id, strerror(errno));
 }
@@ -327,11 +334,12 @@ static void look_at(struct native *native, struct due *due)
 {
     struct machine *machine;
     int64_t began_us = time_monotonic_us(), now_us;
+    uint64_t left = UINT64_MAX, held = HELD_MOST;
     int outcome;
 
-    outcome = count_disk(due->disk, &due->allowance, &due->used);
+    outcome = count_disk(due->disk, &due->allowance, &left, &due->used);
     if (outcome == 0)
-        outcome = usage_of_deleted(due->processes, due->id, &due->allowance, &due->used);
+        outcome = usage_of_deleted(due->processes, due->id, &due->allowance, &held, &due->used);
     now_us = time_monotonic_us();
     pthread_mutex_lock(&native->lock);
     machine = map_get(&native->machines, str_of(due->id));

@@ -78,8 +78,10 @@ def test_a_machine_that_outgrows_its_root_volume_stops_and_others_go_on(cloud, s
     stopped = until(lambda: cloud.in_state(ident, "stopped"), 30, f"{ident} stops")
     assert stopped["StateReason"]["Code"] == "Client.VolumeLimitExceeded"
     assert stopped["StateReason"]["Message"].startswith("Client.VolumeLimitExceeded: ")
+    assert stopped["StateReason"]["Message"].endswith("Started again it runs until it has grown by 64 MiB more.")
     said = cloud.console(ident).splitlines()[-1]
     assert said.startswith(f"haar: {ident} is stopped: what it keeps, 2.") and "its disk's 2.0 GiB" in said
+    assert said.endswith("Started again it runs until it has grown by 64 MiB more")
     assert cloud.execute(other, "echo", "here") == "here\n"
 
     cloud.run()  # … meanwhile nothing has started it
