@@ -20,11 +20,12 @@
 enum {
     LOOK_MS = 250,
     EACH_LEAST_US = 2 * 1000000, /* until a machine is looked at, whatever the file system lost: as often as one part */
-    EACH_MOST_US = 60 * 1000000, /* … in EACH_PART of a processor's time does for all of them, within these */
+    EACH_MOST_US = 60 * 1000000, /* … of all of them in EACH_PART of a processor's time does, within these */
     EACH_PART = 200,
     STEP = 8 << 20, /* what the file system must have lost to look again at one that has no room left */
     STEP_FILES = 2048,
     REST = 4,            /* times as long as a look took is the pause behind it */
+    BRIEF = 20000,       /* names, descriptors and mappings: a few hundredths of a second */
     HELD_MOST = 4 << 20, /* descriptors and mappings of a machine: a few seconds */
     BYTES_A_FILE = 16384,
     FILES_MAX = 16 << 20,
@@ -178,6 +179,7 @@ struct due {
     char disk[MONITOR_PATH], processes[MONITOR_PATH + 16];
     struct usage size, allowance, fallen, used;
     int64_t took_us; /* the last time */
+    bool takes_long;
 };
 
 static uint64_t room(uint64_t allowed, uint64_t used, uint64_t step)
@@ -191,27 +193,31 @@ static bool is_looked_at(const struct machine *machine)
 }
 
 /* Under the lock, as what follows. */
-static int64_t look_each_us(const struct native *native)
+static int64_t count_looked_at(const struct native *native)
 {
-    int64_t all_us = 0;
+    int64_t count = 0;
 
-    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
-        const struct machine *machine = at->value;
-
-        all_us += is_looked_at(machine) ? machine->look.took_us : 0;
-    }
-    all_us *= EACH_PART;
-    return all_us < EACH_LEAST_US ? EACH_LEAST_US : all_us > EACH_MOST_US ? EACH_MOST_US : all_us;
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));)
+        count += is_looked_at(at->value);
+    return count;
 }
 
-static bool is_due(const struct native *native, const struct machine *machine, int64_t now_us, int64_t each_us)
+/* Each machine has the same part of the time for all, so that one that takes long is looked at rarely, and no other. */
+static int64_t look_each_us(int64_t took_us, int64_t machines)
+{
+    int64_t each_us = took_us * machines * EACH_PART;
+
+    return each_us < EACH_LEAST_US ? EACH_LEAST_US : each_us > EACH_MOST_US ? EACH_MOST_US : each_us;
+}
+
+static bool is_due(const struct native *native, const struct machine *machine, int64_t now_us, int64_t machines)
 {
     const struct allowance_look *look = &machine->look;
     const struct usage *allowance = &machine->record.allowance;
 
-    if (!is_looked_at(machine) || now_us - look->looked_us < REST * look->took_us)
+    if (!is_looked_at(machine) || look->going || now_us - look->looked_us < REST * look->took_us)
         return false;
-    return now_us - look->looked_us >= each_us ||
+    return now_us - look->looked_us >= look_each_us(look->took_us, machines) ||
            native->fallen.bytes - look->fallen.bytes > room(allowance->bytes, look->used.bytes, STEP) ||
            native->fallen.files - look->fallen.files > room(allowance->files, look->used.files, STEP_FILES);
 }
@@ -225,6 +231,19 @@ static void name_processes(const struct monitor_config *config, char path[MONITO
     snprintf(path, MONITOR_PATH + 16, "%.*s/cgroup.procs", size, config->join[0]);
 }
 
+static void fill_due(const struct native *native, const struct machine *machine, struct due *due)
+{
+    *due = (struct due){
+        .size = machine->record.disk,
+        .allowance = machine->record.allowance,
+        .fallen = native->fallen,
+        .took_us = machine->look.took_us,
+    };
+    memcpy(due->id, machine->id, sizeof due->id);
+    memcpy(due->disk, machine->record.config.disk, sizeof due->disk);
+    name_processes(&machine->record.config, due->processes);
+}
+
 static int compare_due(const void *a, const void *b)
 {
     int64_t left = ((const struct due *)a)->took_us, right = ((const struct due *)b)->took_us;
@@ -232,38 +251,51 @@ static int compare_due(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-/* Those that are looked at fastest first. */
+/* For brief looks; those that are looked at fastest first. */
 static size_t collect_due(struct native *native, struct due **ret)
 {
-    int64_t now_us = time_monotonic_us(), each_us;
+    int64_t now_us = time_monotonic_us(), machines;
     struct due *all = NULL;
     size_t count = 0, capacity = 0;
 
     pthread_mutex_lock(&native->lock);
-    each_us = look_each_us(native);
+    machines = count_looked_at(native);
     for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
         const struct machine *machine = at->value;
-        struct due *due;
 
-        if (!is_due(native, machine, now_us, each_us))
+        if (machine->look.takes_long || !is_due(native, machine, now_us, machines))
             continue;
         mem_grow(all, count, &capacity);
-        due = &all[count++];
-        *due = (struct due){
-            .size = machine->record.disk,
-            .allowance = machine->record.allowance,
-            .fallen = native->fallen,
-            .took_us = machine->look.took_us,
-        };
-        memcpy(due->id, machine->id, sizeof due->id);
-        memcpy(due->disk, machine->record.config.disk, sizeof due->disk);
-        name_processes(&machine->record.config, due->processes);
+        fill_due(native, machine, &all[count++]);
     }
     pthread_mutex_unlock(&native->lock);
     if (count)
         qsort(all, count, sizeof *all, compare_due);
     *ret = all;
     return count;
+}
+
+/* Of those that take long the one that has waited longest, which nobody else takes before it has been looked at. */
+static bool take_long(struct native *native, struct due *ret)
+{
+    int64_t now_us = time_monotonic_us(), machines;
+    struct machine *first = NULL;
+
+    pthread_mutex_lock(&native->lock);
+    machines = count_looked_at(native);
+    for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
+        struct machine *machine = at->value;
+
+        if (machine->look.takes_long && is_due(native, machine, now_us, machines) &&
+            (!first || machine->look.looked_us < first->look.looked_us))
+            first = machine;
+    }
+    if (first) {
+        first->look.going = true;
+        fill_due(native, first, ret);
+    }
+    pthread_mutex_unlock(&native->lock);
+    return first != NULL;
 }
 
 /* What the file system has lost since the last time, summed up: what it got back does not count against that. */
@@ -330,34 +362,50 @@ static void end_machine(const struct machine *machine, const struct due *due, in
         log_warning("tell the monitor of %s: %s", machine->id, strerror(errno));
 }
 
-static void look_at(struct native *native, struct due *due)
+/* Under the lock. A brief look that was not brief is told to the threads for those that take long. */
+static void note_look(struct machine *machine, const struct due *due, int64_t now_us, bool briefly, int outcome)
 {
+    struct allowance_look *look = &machine->look;
+
+    if (briefly && outcome == USAGE_MUCH) {
+        look->takes_long = true; /* and due, as it was */
+        return;
+    }
+    *look = (struct allowance_look){due->used, due->fallen, now_us, due->took_us, due->takes_long, false};
+    if (outcome < 0) /* nothing is known of it: soon again */
+        look->looked_us = 0;
+    if (outcome > 0 && is_looked_at(machine) &&
+        memcmp(&machine->record.allowance, &due->allowance, sizeof due->allowance) == 0) /* not started again since */
+        end_machine(machine, due, outcome);
+}
+
+static void look_at(struct native *native, struct due *due, bool briefly)
+{
+    const uint64_t most = briefly ? BRIEF : UINT64_MAX;
     struct machine *machine;
     int64_t began_us = time_monotonic_us(), now_us;
-    uint64_t left = UINT64_MAX, held = HELD_MOST;
+    uint64_t names = most, held = HELD_MOST;
     int outcome;
 
-    outcome = count_disk(due->disk, &due->allowance, &left, &due->used);
+    outcome = count_disk(due->disk, &due->allowance, &names, &due->used);
+    if (briefly)
+        held = names;
     if (outcome == 0)
         outcome = usage_of_deleted(due->processes, due->id, &due->allowance, &held, &due->used);
     now_us = time_monotonic_us();
+    due->took_us = now_us - began_us;
+    due->takes_long = !briefly && (most - names) + (HELD_MOST - held) > BRIEF;
     pthread_mutex_lock(&native->lock);
     machine = map_get(&native->machines, str_of(due->id));
     if (machine)
-        machine->look = (struct allowance_look){due->used, due->fallen, now_us, now_us - began_us};
-    if (machine && outcome < 0) /* nothing is known of it: soon again */
-        machine->look.looked_us = 0;
-    due->took_us = now_us - began_us;
-    if (machine && outcome > 0 && is_looked_at(machine) &&
-        memcmp(&machine->record.allowance, &due->allowance, sizeof due->allowance) == 0) /* not started again since */
-        end_machine(machine, due, outcome);
+        note_look(machine, due, now_us, briefly, outcome);
     pthread_mutex_unlock(&native->lock);
 }
 
-/* One round. True: a look at a machine with very many files took so long that others may have become due before the
- * rest of these are. */
+/* One round. True: it took so long that those that it began with may be due again before the rest are. */
 static bool look_at_due(struct native *native, struct pollfd *ends)
 {
+    int64_t began_us = time_monotonic_us();
     struct due *due;
     bool again = false;
     size_t count;
@@ -365,8 +413,8 @@ static bool look_at_due(struct native *native, struct pollfd *ends)
     note_free(native);
     count = collect_due(native, &due);
     for (size_t i = 0; i < count && !again && poll(ends, 1, 0) == 0; i++) {
-        look_at(native, &due[i]);
-        again = due[i].took_us > LOOK_MS * 1000;
+        look_at(native, &due[i], true);
+        again = time_monotonic_us() - began_us > LOOK_MS * 1000;
     }
     free(due);
     return again;
@@ -384,10 +432,25 @@ static void *look_main(void *arg)
     return NULL;
 }
 
+static void *look_long_main(void *arg)
+{
+    struct native *native = arg;
+    struct pollfd ends = {native->looker_wake, POLLIN, 0};
+    struct due due;
+    bool again;
+
+    do {
+        again = take_long(native, &due);
+        if (again)
+            look_at(native, &due, false);
+    } while (poll(&ends, 1, again ? 0 : LOOK_MS) <= 0);
+    return NULL;
+}
+
 int allowance_start(struct native *native, struct err *err)
 {
     sigset_t all, before;
-    int r;
+    int r = 0;
 
     if (!native->looks && !native->quotas)
         return 0;
@@ -396,11 +459,14 @@ int allowance_start(struct native *native, struct err *err)
         return err_os(err, errno, "look at disks");
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_create(&native->looker, NULL, look_main, native);
+    for (unsigned i = 0; i < ALLOWANCE_LOOKERS && r == 0; i++) {
+        r = pthread_create(&native->lookers[i], NULL, i == 0 ? look_main : look_long_main, native);
+        native->looker_count += r == 0;
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r) {
-        fd_close(&native->looker_wake);
-        return err_os(err, r, "start the thread that looks at disks");
+        allowance_stop(native);
+        return err_os(err, r, "start the threads that look at disks");
     }
     return 0;
 }
@@ -409,7 +475,10 @@ void allowance_stop(struct native *native)
 {
     uint64_t one = 1;
 
-    if (native->looker_wake >= 0 && write(native->looker_wake, &one, sizeof one) == sizeof one)
-        pthread_join(native->looker, NULL);
+    if (native->looker_wake >= 0 && write(native->looker_wake, &one, sizeof one) == sizeof one) {
+        for (unsigned i = 0; i < native->looker_count; i++)
+            pthread_join(native->lookers[i], NULL);
+    }
+    native->looker_count = 0;
     fd_close(&native->looker_wake);
 }

@@ -102,6 +102,26 @@ static void a_deleted_file_counts_while_a_process_keeps_it(void **state)
     must_remove("i-fork");
 }
 
+/* It is looked at by another thread then. */
+static void one_with_very_many_names_is_ended_too(void **state)
+{
+    AUTO_BUF out = BUF_INIT;
+
+    NEEDS_LOOKING();
+    if (!host_bash) {
+        print_message("%s: no image with xargs\n", __func__);
+        skip();
+    }
+    must_boot((struct machine_wish){.id = "i-names", .image = "host", .host = 23, .disk_bytes = 256 * MIB});
+    assert_output("i-names",
+                  "mkdir /root/a /root/b && cd /root/a && seq 12500 | xargs touch && cp -rl /root/a /root/b && "
+                  "ls /root/b/a | wc -l",
+                  "12500\n");
+    write_file("i-names", "/root/x", 300);
+    assert_ended_over_allowance("i-names", 1);
+    must_remove("i-names");
+}
+
 /* Closed, without a name, and there as long as it is mapped. */
 static void so_does_one_that_is_only_mapped(void **state)
 {
@@ -219,6 +239,7 @@ int main(void)
         cmocka_unit_test(one_within_its_disk_goes_on),
         cmocka_unit_test(many_small_files_are_too_much_too),
         cmocka_unit_test(a_deleted_file_counts_while_a_process_keeps_it),
+        cmocka_unit_test(one_with_very_many_names_is_ended_too),
         cmocka_unit_test(so_does_one_that_is_only_mapped),
         cmocka_unit_test(one_that_is_too_large_at_its_start_runs_until_it_grows),
         cmocka_unit_test(an_adopted_machine_keeps_its_allowance),

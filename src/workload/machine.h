@@ -82,7 +82,8 @@ struct native {
     struct map machines; /* by id */
 
     pthread_t watcher;
-    pthread_t looker;
+    pthread_t lookers[ALLOWANCE_LOOKERS];
+    unsigned looker_count;
     pthread_t warmer;
     bool warming;   /* a thread that makes the usual image */
     int poll, wake; /* epoll; eventfd that ends the watcher */
@@ -91,7 +92,7 @@ struct native {
         struct leaving *next;
     } * leaving;               /* monitors that have said their last word; the watcher's own */
     atomic_bool closing;       /* … which ends it */
-    int looker_wake;           /* eventfd that ends it; -1: it does not run */
+    int looker_wake;           /* eventfd that ends them; -1: they do not run */
     struct usage free, fallen; /* of the disks' file system: now, and lost in all since the start */
     bool quotas, looks;        /* what holds machines to their disks' sizes; neither: nothing does */
     bool durable;
