@@ -17,7 +17,7 @@ struct usage {
 /* Positive outcomes of a count. */
 enum {
     USAGE_PAST = 1, /* more than the limit: counting ended there */
-    USAGE_DEEP = 2, /* a folder lies deeper than a path can say */
+    USAGE_DEEP = 2, /* folders are nested more than 2,048 deep */
     USAGE_MUCH = 3, /* `left` is used up: names, descriptors, mappings that may yet be looked at, counted down */
 };
 

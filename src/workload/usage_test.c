@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -150,21 +151,68 @@ static void nest(int levels, const char *name)
     close(at);
 }
 
-static void folders_nest_as_deep_as_a_path_can_say(void **state)
+static void folders_nest_deeper_than_there_are_descriptors(void **state)
 {
     struct usage usage = {0};
 
-    nest(1000, "abc");
+    nest(1400, "abc"); /* and than a path can say */
+    nest(100, "beside");
     assert_int_equal(usage_of_folder(place, &no_limit, &much, &usage), 0);
-    assert_int_equal(usage.files, 1001);
+    assert_int_equal(usage.files, 1400 + 100 + 2);
 }
 
 static void deeper_ones_are_not_counted_but_told(void **state)
 {
     struct usage usage = {0};
 
-    nest(1100, "abc");
+    nest(2100, "abc");
     assert_int_equal(usage_of_folder(place, &no_limit, &much, &usage), USAGE_DEEP);
+}
+
+enum { SIBLINGS = 2000 };
+static atomic_bool renaming_ends;
+
+static void *rename_all_the_time(void *arg)
+{
+    int dir = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char from[32] = "moved", to[32];
+
+    for (unsigned i = 0; !renaming_ends; i++) {
+        snprintf(to, sizeof to, "%x-%u", i * 2654435761u, i);
+        if (renameat(dir, from, dir, to) < 0)
+            break;
+        memcpy(from, to, sizeof to);
+        usleep(100);
+    }
+    close(dir);
+    return NULL;
+}
+
+/* Each look is a chance. */
+static void a_folder_that_is_renamed_all_the_time_is_seen_soon(void **state)
+{
+    struct usage usage = {0};
+    pthread_t thread;
+
+    for (int i = 0; i < SIBLINGS; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "%d", i * 7919);
+        assert_int_equal(mkdir(in(name), 0700), 0);
+    }
+    mkdir(in("moved"), 0700);
+    mkdir(in("moved/folder"), 0700);
+    put("moved/folder/file", 10);
+    renaming_ends = false;
+    assert_int_equal(pthread_create(&thread, NULL, rename_all_the_time, NULL), 0);
+    for (int i = 0; i < 100 && usage.files != SIBLINGS + 3; i++) {
+        usage = (struct usage){0};
+        assert_int_equal(usage_of_folder(place, &no_limit, &much, &usage), 0);
+        assert_true(usage.files <= SIBLINGS + 3); /* … but nothing twice */
+    }
+    renaming_ends = true;
+    pthread_join(thread, NULL);
+    assert_int_equal(usage.files, SIBLINGS + 3);
 }
 
 static void no_link_leads_out(void **state)
@@ -472,8 +520,9 @@ int main(int argc, char **argv)
         PLACED(a_file_with_many_names_is_one),
         PLACED(names_are_limited_too),
         PLACED(a_count_ends_where_the_limit_is_passed),
-        PLACED(folders_nest_as_deep_as_a_path_can_say),
+        PLACED(folders_nest_deeper_than_there_are_descriptors),
         PLACED(deeper_ones_are_not_counted_but_told),
+        PLACED(a_folder_that_is_renamed_all_the_time_is_seen_soon),
         PLACED(no_link_leads_out),
         PLACED(no_folder_has_nothing),
         ON_DISK(a_deleted_file_counts_when_its_processs_first_thread_has_ended),
