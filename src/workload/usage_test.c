@@ -191,8 +191,8 @@ static void *rename_all_the_time(void *arg)
 /* Each look is a chance. */
 static void a_folder_that_is_renamed_all_the_time_is_seen_soon(void **state)
 {
-    struct usage usage = {0};
     pthread_t thread;
+    int times = 0;
 
     for (int i = 0; i < SIBLINGS; i++) {
         char name[32];
@@ -205,14 +205,16 @@ static void a_folder_that_is_renamed_all_the_time_is_seen_soon(void **state)
     put("moved/folder/file", 10);
     renaming_ends = false;
     assert_int_equal(pthread_create(&thread, NULL, rename_all_the_time, NULL), 0);
-    for (int i = 0; i < 100 && usage.files != SIBLINGS + 3; i++) {
-        usage = (struct usage){0};
+    for (int i = 0; i < 60; i++) {
+        struct usage usage = {0};
+
         assert_int_equal(usage_of_folder(place, &no_limit, &much, &usage), 0);
         assert_true(usage.files <= SIBLINGS + 3); /* … but nothing twice */
+        times += usage.files == SIBLINGS + 3;
     }
     renaming_ends = true;
     pthread_join(thread, NULL);
-    assert_int_equal(usage.files, SIBLINGS + 3);
+    assert_true(times > 0);
 }
 
 static void no_link_leads_out(void **state)
