@@ -128,7 +128,7 @@ static int open_network(struct fabric *fabric, const struct fabric_config *confi
     if (network->rules && network->no_arp)
         log_warning("a machine can fill the host's ARP table: %s", found.arp.text);
     if (network->rules) {
-        network->hub = hub_new(config, network->home);
+        network->hub = hub_new(config, network->home, network->reaper);
         hub_status(network->hub, &fabric->status);
     } else {
         snprintf(fabric->status.reason, sizeof fabric->status.reason, "%.250s",

@@ -2,7 +2,10 @@
 #include "fabric/fabric_fixture.h"
 #include "base/fd.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,6 +263,176 @@ static void what_allow_host_names_is_reached_and_no_more(void **state)
     drop(&a);
 }
 
+/* ---- the hub's table of flows ---- */
+
+/* A way beyond the host, whoever is there. */
+static void reopen_with_internet(void)
+{
+    (void)!system("ip route replace 8.8.8.8 via 203.0.113.2");
+    reopen((struct fabric_config){.internet = FABRIC_INTERNET_ON});
+}
+
+static void enter_named(const char *what)
+{
+    char path[64];
+    AUTO_FD fd = -1;
+
+    snprintf(path, sizeof path, "/run/netns/haar-%s-%s", fixture_owner, what);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    enter(fd);
+}
+
+/* That the kernel tracks in the hub, or in a VPC. */
+static int flows_in(const char *what)
+{
+    char text[16] = "";
+    int fd;
+
+    enter_named(what);
+    fd = open("/proc/sys/net/netfilter/nf_conntrack_count", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+    close(fd);
+    enter(host);
+    return atoi(text);
+}
+
+enum { FLOOD = 5000 };
+
+/* A datagram each from FLOOD ports of its own. */
+static void flood(int where, uint32_t address)
+{
+    struct sockaddr_in to = place(address, 0);
+    int fd = socket_in(where, SOCK_RAW, IPPROTO_UDP);
+
+    for (unsigned i = 0; i < FLOOD; i++) {
+        uint16_t datagram[4] = {htons((uint16_t)(1024 + i)), htons(9), htons(8), 0};
+
+        while (sendto(fd, datagram, sizeof datagram, 0, (struct sockaddr *)&to, sizeof to) < 0)
+            assert_true(ready(fd, POLLOUT));
+    }
+    close(fd);
+}
+
+static void flows_between_accounts_and_to_the_internet_take_no_place_in_the_hub(void **state)
+{
+    struct guest one = {"eni-one", "vpc-1", "sg-open", 0x0a00000a, pool.network + 20, -1};
+    struct guest two = {"eni-two", "vpc-2", "sg-open", 0x0a00000a, pool.network + 21, -1};
+    const struct fabric_group groups[] = {group("sg-open", open_rules, 2)};
+    int listener, before;
+
+    NEEDS_ABLE();
+    reopen_with_internet();
+    describe("vpc-1", true, groups, 1);
+    describe("vpc-2", true, groups, 1);
+    add(&one);
+    add(&two);
+    listener = listen_in(two.fd, SOCK_STREAM, 80);
+    before = flows_in("hub");
+    flood(one.fd, two.public);
+    assert_true(flows_in("vpc-1") >= FLOOD && flows_in("vpc-2") >= FLOOD);
+    flood(one.fd, OUTSIDE);
+    assert_true(flows_in("vpc-1") >= 2 * FLOOD);
+    assert_true(reaches(one.fd, two.public, 80));
+    assert_true(flows_in("hub") <= before);
+    assert_true(reaches(host, two.public, 80)); /* what is tracked, and has its answers through that */
+    assert_true(flows_in("hub") > before);
+    close(listener);
+    drop(&one);
+    drop(&two);
+    reopen((struct fabric_config){0});
+}
+
+static void the_hub_forgets_the_flows_of_an_address_with_the_address(void **state)
+{
+    struct guest a = {"eni-a", "vpc-1", "sg-in", 0x0a00000a, pool.network + 10, -1};
+    struct guest b = {"eni-b", "vpc-1", "sg-in", 0x0a00000b, pool.network + 11, -1};
+    const struct fabric_group group_80 = group("sg-in", in_80, 2);
+    int listeners[2], before, held;
+
+    NEEDS_ABLE();
+    reopen((struct fabric_config){0});
+    describe("vpc-1", true, &group_80, 1);
+    add(&a);
+    add(&b);
+    listeners[0] = listen_in(a.fd, SOCK_STREAM, 80);
+    listeners[1] = listen_in(b.fd, SOCK_STREAM, 80);
+    for (int machine_ends = 0; machine_ends < 2; machine_ends++) {
+        before = flows_in("hub");
+        held = connect_from(host, a.public, 80);
+        assert_true(held >= 0 && reaches(host, b.public, 80));
+        assert_int_equal(flows_in("hub"), before + 2);
+        if (machine_ends) {
+            drop(&a);
+        } else {
+            a.public += 10;
+            set_interface(&a);
+        }
+        for (int i = 0; i < 500 && flows_in("hub") > before + 1; i++)
+            usleep(10000); /* done behind everybody's back, by a thread */
+        assert_int_equal(flows_in("hub"), before + 1);
+        close(held);
+    }
+    close(listeners[0]);
+    close(listeners[1]);
+    drop(&b);
+}
+
+static void flows_between_accounts_go_on_before_a_new_server_has_adopted_their_machines(void **state)
+{
+    struct guest one = {"eni-one", "vpc-1", "sg-open", 0x0a00000a, pool.network + 20, -1};
+    struct guest two = {"eni-two", "vpc-2", "sg-open", 0x0a00000a, pool.network + 21, -1};
+    const struct fabric_group groups[] = {group("sg-open", open_rules, 2)};
+    struct err err = ERR_INIT;
+    int listener, held, accepted;
+
+    NEEDS_ABLE();
+    describe("vpc-1", true, groups, 1);
+    describe("vpc-2", true, groups, 1);
+    add(&one);
+    add(&two);
+    listener = listen_in(two.fd, SOCK_STREAM, 80);
+    held = connect_from(one.fd, two.public, 80);
+    assert_int_equal(accept_one(listener, &accepted), one.public);
+    must(fabric_close(fabric, false, &err), &err);
+    open_fabric();
+    assert_true(passes(held, accepted, '1') && passes(accepted, held, '2'));
+    adopt(&one);
+    adopt(&two);
+    assert_true(passes(held, accepted, '3') && passes(accepted, held, '4'));
+    close(held);
+    close(accepted);
+    close(listener);
+    drop(&one);
+    drop(&two);
+}
+
+static void an_error_of_a_router_in_the_hosts_networks_reaches_who_caused_it(void **state)
+{
+    struct guest a = {"eni-a", "vpc-1", "sg-open", 0x0a00000a, pool.network + 10, -1};
+    const struct fabric_group groups[] = {group("sg-open", open_rules, 2)};
+    struct sockaddr_in to = place(OUTSIDE, 9);
+    int fd, one = 1, hops = 3; /* the VPC's, the hub's, the host's, which ends it */
+    int number = 0;
+    socklen_t size = sizeof number;
+
+    NEEDS_ABLE();
+    reopen_with_internet();
+    describe("vpc-1", true, groups, 1);
+    add(&a);
+    fd = socket_in(a.fd, SOCK_DGRAM, 0);
+    setsockopt(fd, IPPROTO_IP, IP_TTL, &hops, sizeof hops);
+    setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof one);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(send(fd, "x", 1, 0), 1);
+    assert_true(ready(fd, POLLIN));
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &size), 0);
+    assert_int_equal(number, EHOSTUNREACH);
+    close(fd);
+    drop(&a);
+    reopen((struct fabric_config){0});
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +443,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(guests_reach_nothing_of_the_host, forget),
         cmocka_unit_test_teardown(the_internet_is_reached_where_the_host_forwards_and_the_switch_allows, forget),
         cmocka_unit_test_teardown(what_allow_host_names_is_reached_and_no_more, forget),
+        cmocka_unit_test_teardown(flows_between_accounts_and_to_the_internet_take_no_place_in_the_hub, forget),
+        cmocka_unit_test_teardown(the_hub_forgets_the_flows_of_an_address_with_the_address, forget),
+        cmocka_unit_test_teardown(flows_between_accounts_go_on_before_a_new_server_has_adopted_their_machines, forget),
+        cmocka_unit_test_teardown(an_error_of_a_router_in_the_hosts_networks_reaches_who_caused_it, forget),
     };
 
     if (argc > 1)

@@ -2,6 +2,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "fabric/conntrack.h"
 #include "fabric/forwarding.h"
 #include "fabric/internet.h"
 #include "fabric/link.h"
@@ -12,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
@@ -24,6 +26,7 @@
 
 enum {
     HOST_INDEX = 8,
+    FLOWS_KEY = 0, /* the hub, for the reaper: VPCs begin at 1 */
     INTERNET_MTU = 1500,
     FAR = ROUTING_HUB + 1 /* a VPC, seen from the hub; the hub, from the host */
 };
@@ -38,6 +41,8 @@ struct hub {
     char table[NFT_NAME];
     char host_link[IFNAMSIZ];
     int home, fd, rules;
+    int flows; /* a conntrack socket in it, once there was need */
+    struct reaper *reaper;
     struct fabric_cidr pool;
     struct fabric_cidr *allowed;
     size_t allowed_count;
@@ -79,14 +84,64 @@ static void plan_private(struct nft_batch *batch, const struct hub *hub)
         plan_towards(batch, "private", hub->private[i], NF_DROP);
 }
 
+/* Leaves the chain "raw", from and to the network: what the host begins is remembered. */
+static void plan_tracked(struct nft_batch *batch, const char *chain, struct fabric_cidr network)
+{
+    for (int source = 0; source < 2; source++) {
+        nft_rule_begin(batch, chain);
+        nft_match_network(batch, source, NFT_CMP_EQ, network.network, network.prefix);
+        rule_end(batch, NF_ACCEPT);
+    }
+}
+
+static void plan_host(struct nft_batch *batch, const struct hub *hub)
+{
+    for (size_t i = 0; i < hub->private_count; i++)
+        plan_tracked(batch, "host", hub->private[i]);
+}
+
+static void rule_end_notrack(struct nft_batch *batch)
+{
+    nft_notrack(batch);
+    nft_rule_end(batch);
+}
+
+/* What the host's end of its link is called by where the host has no address of its own: the pool's first. */
+static uint32_t lent_address(const struct hub *hub)
+{
+    return hub->pool.network + 1;
+}
+
+/*
+ * The table of flows here is one for all accounts, and two machines that play into each other's hands fill any table.
+ * So a flow is remembered only where that decides something: the answers to what the host's own networks begin. What
+ * else is let through is let through in both directions by where it goes, and each VPC remembers its own.
+ */
+static void plan_raw(struct nft_batch *batch, const struct hub *hub)
+{
+    plan_tracked(batch, "raw", (struct fabric_cidr){lent_address(hub), 32});
+    nft_rule_begin(batch, "raw");
+    nft_match_link(batch, NFT_META_IIFNAME, NFT_CMP_NEQ, HOST_LINK);
+    nft_match_network(batch, false, NFT_CMP_EQ, hub->pool.network, hub->pool.prefix);
+    rule_end_notrack(batch);
+    for (size_t i = 0; i < 2 * hub->allowed_count; i++) {
+        nft_rule_begin(batch, "raw");
+        nft_match_network(batch, i % 2, NFT_CMP_EQ, hub->allowed[i / 2].network, hub->allowed[i / 2].prefix);
+        rule_end_notrack(batch);
+    }
+    nft_rule_begin(batch, "raw");
+    rule_end_jump(batch, "host");
+    if (!hub->internet)
+        return;
+    nft_rule_begin(batch, "raw");
+    rule_end_notrack(batch);
+}
+
 static void plan_forward(struct nft_batch *batch, const struct hub *hub)
 {
     nft_rule_begin(batch, "forward");
     nft_match_ct_state(batch, NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED));
     rule_end(batch, NF_ACCEPT);
-    nft_rule_begin(batch, "forward");
-    nft_match_ct_state(batch, NF_CT_STATE_INVALID_BIT);
-    rule_end(batch, NF_DROP);
     nft_rule_begin(batch, "forward"); /* a VPC speaks for its own public addresses */
     nft_match_link(batch, NFT_META_IIFNAME, NFT_CMP_NEQ, HOST_LINK);
     nft_match_word(batch, NFT_META_NFPROTO, NFPROTO_IPV4);
@@ -94,10 +149,14 @@ static void plan_forward(struct nft_batch *batch, const struct hub *hub)
     nft_payload(batch, NFT_PAYLOAD_NETWORK_HEADER, 12, 4, NFT_REG_2);
     nft_lookup(batch, sources.name, NFT_REG_1, NFT_NOT_FOUND);
     rule_end(batch, NF_DROP);
-    nft_rule_begin(batch, "forward"); /* into a VPC, whose groups decide */
+    /* Into a VPC, whose groups decide: also about an error of a router of ours, whose flow only the VPC knows. */
+    nft_rule_begin(batch, "forward");
     nft_match_link(batch, NFT_META_OIFNAME, NFT_CMP_NEQ, HOST_LINK);
     nft_match_network(batch, false, NFT_CMP_EQ, hub->pool.network, hub->pool.prefix);
     rule_end(batch, NF_ACCEPT);
+    nft_rule_begin(batch, "forward");
+    nft_match_ct_state(batch, NF_CT_STATE_INVALID_BIT);
+    rule_end(batch, NF_DROP);
     for (size_t i = 0; i < hub->allowed_count; i++)
         plan_towards(batch, "forward", hub->allowed[i], NF_ACCEPT);
     nft_rule_begin(batch, "forward");
@@ -121,12 +180,6 @@ static int look_at_host(struct hub *hub, struct err *err)
     memcpy(hub->private, now, count * sizeof *now);
     hub->private_count = count;
     return 1;
-}
-
-/* What the host's end of its link is called by where the host has no address of its own: the pool's first. */
-static uint32_t lent_address(const struct hub *hub)
-{
-    return hub->pool.network + 1;
 }
 
 /* In the host's namespace: a host that is offline has no address to speak from. Else a guest sees the host's own. */
@@ -153,30 +206,54 @@ static int follow_host(struct hub *hub, struct err *err)
         return changed < 0 ? changed : r;
     nft_begin(&batch, NFPROTO_INET, hub->table);
     nft_chain_flush(&batch, "private");
+    nft_chain_flush(&batch, "host");
     plan_private(&batch, hub);
+    plan_host(&batch, hub);
     return nft_send_over(&batch, &hub->rules, err);
+}
+
+/* Which links speak for which addresses stays: packets pass while an earlier server's machines are adopted. */
+static void plan_rules(struct nft_batch *batch, const struct hub *hub)
+{
+    static const struct nft_hook raw = {"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW, NF_ACCEPT};
+    static const struct nft_hook forward = {"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER, NF_DROP};
+    static const struct nft_hook input = {"filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER, NF_DROP};
+    static const char *const chains[] = {"raw", "forward", "input", "private", "host"};
+
+    nft_table_add(batch);
+    nft_set_add(batch, &sources);
+    nft_base_chain_add(batch, "raw", &raw);
+    nft_base_chain_add(batch, "forward", &forward);
+    nft_base_chain_add(batch, "input", &input);
+    nft_chain_add(batch, "private");
+    nft_chain_add(batch, "host");
+    for (size_t i = 0; i < ARRAY_LEN(chains); i++)
+        nft_chain_flush(batch, chains[i]);
+    plan_private(batch, hub);
+    plan_host(batch, hub);
+    plan_raw(batch, hub);
+    plan_forward(batch, hub);
 }
 
 static int send_rules(struct hub *hub, struct err *err)
 {
-    static const struct nft_hook forward = {"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER, NF_DROP};
-    static const struct nft_hook input = {"filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER, NF_DROP};
     AUTO_NFT batch = NFT_BATCH_INIT;
     int r = look_at_host(hub, err);
 
     if (r >= 0)
         r = namespace_enter(hub->fd, err);
+    if (r < 0)
+        return r;
     nft_begin(&batch, NFPROTO_INET, hub->table);
+    plan_rules(&batch, hub);
+    r = nft_send_over(&batch, &hub->rules, &ERR_INIT);
+    if (r == 0)
+        return 0;
+    nft_begin(&batch, NFPROTO_INET, hub->table); /* another version's table, with other chains of these names */
     nft_table_add(&batch);
     nft_table_delete(&batch);
-    nft_table_add(&batch);
-    nft_set_add(&batch, &sources);
-    nft_base_chain_add(&batch, "forward", &forward);
-    nft_base_chain_add(&batch, "input", &input);
-    nft_chain_add(&batch, "private");
-    plan_private(&batch, hub);
-    plan_forward(&batch, hub);
-    return r == 0 ? nft_send_over(&batch, &hub->rules, err) : r;
+    plan_rules(&batch, hub);
+    return nft_send_over(&batch, &hub->rules, err);
 }
 
 /* In the host's namespace: its only rules of ours. */
@@ -416,6 +493,15 @@ static int send_source(struct hub *hub, const char *link, uint32_t public, bool 
     return r == -ENOENT && !add ? 0 : r;
 }
 
+/* In the hub's namespace: who gets the address next starts afresh. */
+static void forget_flows(struct hub *hub, uint32_t public)
+{
+    if (hub->flows < 0)
+        hub->flows = conntrack_socket();
+    if (hub->flows >= 0)
+        reaper_end_flows(hub->reaper, FLOWS_KEY, fcntl(hub->flows, F_DUPFD_CLOEXEC, 0), public);
+}
+
 int hub_publish(struct hub *hub, const struct vpc *vpc, uint32_t public, struct err *err)
 {
     struct netlink_route route = {.type = RTN_UNICAST, .to = public, .prefix = 32, .gateway = FAR, .onlink = true};
@@ -425,6 +511,7 @@ int hub_publish(struct hub *hub, const struct vpc *vpc, uint32_t public, struct 
 
     if (r < 0)
         return r;
+    reaper_await_flows(hub->reaper, FLOWS_KEY, public);
     vpc_link(vpc, name);
     route.index = if_nametoindex(name);
     r = send_source(hub, name, public, true, err);
@@ -445,7 +532,10 @@ int hub_withdraw(struct hub *hub, const struct vpc *vpc, uint32_t public, struct
     netlink_begin(&nl);
     netlink_route_delete(&nl, &(struct netlink_route){.to = public, .prefix = 32});
     r = netlink_send(&nl, err);
-    return send_source(hub, name, public, false, err) < 0 ? -1 : r;
+    if (send_source(hub, name, public, false, err) < 0)
+        r = -1;
+    forget_flows(hub, public);
+    return r;
 }
 
 /* ---- beginning and end ---- */
@@ -484,7 +574,7 @@ static bool left_by_an_earlier(const struct hub *hub)
     return fd >= 0;
 }
 
-struct hub *hub_new(const struct fabric_config *config, int home)
+struct hub *hub_new(const struct fabric_config *config, int home, struct reaper *reaper)
 {
     struct hub *hub = mem_alloc(sizeof *hub);
     size_t size = (config->allowed_host_count + 1) * sizeof *hub->allowed;
@@ -492,7 +582,8 @@ struct hub *hub_new(const struct fabric_config *config, int home)
 
     names(hub, config->owner);
     hub->home = home;
-    hub->fd = hub->rules = -1;
+    hub->reaper = reaper;
+    hub->fd = hub->rules = hub->flows = -1;
     hub->allowed = mem_alloc(size);
     hub->allowed_count = config->allowed_host_count;
     if (config->allowed_host_count)
@@ -547,6 +638,7 @@ void hub_free(struct hub *hub, bool remove, bool used)
     if (remove || !used)
         take_back(hub, remove);
     fd_close(&hub->rules);
+    fd_close(&hub->flows);
     fd_close(&hub->fd);
     free(hub->allowed);
     free(hub);

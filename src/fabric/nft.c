@@ -537,6 +537,13 @@ void nft_masquerade(struct nft_batch *batch)
     end(head, begin(head, "masq"));
 }
 
+void nft_notrack(struct nft_batch *batch)
+{
+    struct nlmsghdr *head = current(batch);
+
+    end(head, begin(head, "notrack"));
+}
+
 /* ---- several together ---- */
 
 void nft_match_word(struct nft_batch *batch, enum nft_meta_keys key, uint8_t value)

@@ -124,6 +124,7 @@ void nft_verdict(struct nft_batch *batch, int code, const char *chain); /* NF_DR
 void nft_counter(struct nft_batch *batch);
 void nft_nat(struct nft_batch *batch, enum nft_nat_types type, uint32_t address); /* IPv4, the register */
 void nft_masquerade(struct nft_batch *batch);
+void nft_notrack(struct nft_batch *batch); /* the packet belongs to no flow; before conntrack has seen it */
 
 /* What several expressions together say. */
 void nft_match_word(struct nft_batch *batch, enum nft_meta_keys key, uint8_t value); /* nfproto, l4proto */
