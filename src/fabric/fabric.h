@@ -150,6 +150,7 @@ int fabric_attach(struct fabric *fabric, const struct fabric_interface *interfac
 /*
  * Takes note of an interface that an earlier server attached. The rules that it left go on being obeyed, until all
  * adopted interfaces of the VPC have been told by set_interface or an interface comes: then they are replaced whole.
+ * 1: noted, but its link is gone: it reaches nothing until it is attached again, which may be done without a detach.
  */
 int fabric_adopt(struct fabric *fabric, const struct fabric_interface *interface, struct err *err);
 

@@ -91,7 +91,7 @@ int link_router_end(const char *owner, const struct fabric_interface *interface,
     struct link_pair pair = {.name = link,
                              .peer_name = peer_name,
                              .index = index,
-                             .peer_index = 2 + interface->device_index,
+                             .peer_index = link_guest_index(interface),
                              .mac = router_mac,
                              .peer_mac = interface->mac,
                              .mtu = MTU,
@@ -139,9 +139,14 @@ static void put_guest_routes(struct netlink *nl, const struct fabric_interface *
         netlink_route(nl, &rest, 0);
 }
 
+unsigned link_guest_index(const struct fabric_interface *interface)
+{
+    return 2 + interface->device_index;
+}
+
 int link_guest_end(const struct fabric_interface *interface, struct err *err)
 {
-    unsigned index = 2 + interface->device_index;
+    unsigned index = link_guest_index(interface);
     struct netlink nl;
     int r = 0;
 

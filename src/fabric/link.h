@@ -25,6 +25,7 @@ void link_put_pair(struct netlink *nl, const struct link_pair *pair, int tolerat
 /* In the VPC: the pair, its guest end in the namespace `guest`; the router end configured and up under `index`. */
 int link_router_end(const char *owner, const struct fabric_interface *interface, const char *link, unsigned index,
                     int guest, struct err *err);
+unsigned link_guest_index(const struct fabric_interface *interface);           /* of the end that is in the guest */
 int link_guest_end(const struct fabric_interface *interface, struct err *err); /* in the guest: address, route, up */
 
 /* In the VPC: where one of its addresses is; or no longer. */

@@ -347,6 +347,26 @@ static int unnote(struct network *network, struct attached *attached, struct err
     return vpc_send_change(network, vpc, &batch, err);
 }
 
+int network_detach(struct network *network, struct str id, struct err *err)
+{
+    struct attached *attached = map_get(&network->interfaces, id);
+    struct vpc *vpc = attached ? attached->vpc : NULL;
+    int r;
+
+    if (!attached)
+        return 0;
+    r = namespace_enter(vpc->fd, err);
+    if (r == 0)
+        r = link_down(attached->link, err);
+    if (r == 0 && attached->index)
+        reaper_end_link(network->reaper, vpc->key, attached->index);
+    if (vpc_each_public(network, vpc, attached, hub_withdraw, err) < 0)
+        r = -1;
+    for (size_t i = 0; i < attached->address_count && vpc->count > 1; i++)
+        forget_flows(network, vpc, attached->addresses[i].private);
+    return unnote(network, attached, err) < 0 ? -1 : r;
+}
+
 static void delete_link_now(const char *link)
 {
     unsigned index = if_nametoindex(link);
@@ -354,6 +374,14 @@ static void delete_link_now(const char *link)
 
     if (fd >= 0 && index)
         link_delete(index, fd);
+}
+
+static void delete_guest_end(const struct fabric_interface *interface, int guest)
+{
+    AUTO_FD fd = namespace_enter(guest, &ERR_INIT) == 0 ? link_socket() : -1;
+
+    if (fd >= 0)
+        link_delete(link_guest_index(interface), fd);
 }
 
 static int make_link(const struct network *network, const struct fabric_interface *interface, struct attached *attached,
@@ -369,8 +397,12 @@ static int make_link(const struct network *network, const struct fabric_interfac
     attached->index = vpc->next_index++;
     if (r == 0)
         r = link_router_end(network->owner, interface, attached->link, attached->index, guest, err);
-    if (r == -EEXIST) { /* its earlier link is still on its way out */
+    if (r == -EEXIST) { /* its earlier link is still on its way out, or its guest's end in a machine that was adopted */
         delete_link_now(attached->link);
+        delete_guest_end(interface, guest);
+        r = namespace_enter(vpc->fd, err);
+        if (r < 0)
+            return r;
         attached->index = vpc->next_index++;
         r = link_router_end(network->owner, interface, attached->link, attached->index, guest, err);
     }
@@ -407,12 +439,14 @@ static int begin_interface(struct network *network, const struct fabric_interfac
 
 int network_attach(struct network *network, const struct fabric_interface *interface, int guest, struct err *err)
 {
-    struct attached *attached = NULL;
+    struct attached *attached = NULL, *known = map_get(&network->interfaces, interface->id);
     struct vpc *vpc;
     int r = model_check_interface(interface, err);
 
-    if (r == 0 && map_get(&network->interfaces, interface->id))
+    if (r == 0 && known && known->index)
         r = err_plain(err, "it is attached already");
+    if (r == 0)
+        r = network_detach(network, interface->id, err); /* adopted, its link gone */
     if (r == 0)
         r = take_publics(network, interface, err);
     if (r < 0)
@@ -453,27 +487,8 @@ int network_adopt(struct network *network, const struct fabric_interface *interf
     vpc->untold++;
     vpc_begin_rules(network, &unsent);
     rules_add(&unsent, attached);
-    return vpc->linked ? vpc_each_public(network, vpc, attached, hub_publish, err) : 0;
-}
-
-int network_detach(struct network *network, struct str id, struct err *err)
-{
-    struct attached *attached = map_get(&network->interfaces, id);
-    struct vpc *vpc = attached ? attached->vpc : NULL;
-    int r;
-
-    if (!attached)
-        return 0;
-    r = namespace_enter(vpc->fd, err);
-    if (r == 0)
-        r = link_down(attached->link, err);
-    if (r == 0 && attached->index)
-        reaper_end_link(network->reaper, vpc->key, attached->index);
-    if (vpc_each_public(network, vpc, attached, hub_withdraw, err) < 0)
-        r = -1;
-    for (size_t i = 0; i < attached->address_count && vpc->count > 1; i++)
-        forget_flows(network, vpc, attached->addresses[i].private);
-    return unnote(network, attached, err) < 0 ? -1 : r;
+    r = vpc->linked ? vpc_each_public(network, vpc, attached, hub_publish, err) : 0;
+    return r < 0 ? r : attached->index == 0;
 }
 
 int network_remove_vpc(struct network *network, struct str id, struct err *err)

@@ -180,6 +180,8 @@ static struct str why_again(struct arena *arena, const struct machine *machine)
 
     if (!machine->ended)
         return S("it ended while no server watched it, or the host was restarted");
+    if (exit->unlinked)
+        return S("its links to its network were taken away, and could not be made again");
     if (exit->lost)
         return S("its monitor was killed");
     if (exit->out_of_memory)

@@ -5,6 +5,9 @@
  *
  * What runs and cannot be spoken to (its socket is gone, its monitor does not answer) is ended by its cgroups before
  * anything is started in its place. Should that fail, the lock on its disk keeps a second one from it (machine.c).
+ *
+ * What runs and has lost a link, as when its VPC's namespace was taken away, gets it again; where it cannot, it is
+ * ended likewise, and boots with all its links.
  */
 #include "workload/machine.h"
 #include "base/fd.h"
@@ -64,13 +67,13 @@ static int monitor_of(int control)
 }
 
 /* Its machine dies with it. One that only stands still would keep its disk for ever. */
-static void end_mute(const char *id, int control)
+static void end_monitor(struct machine *machine)
 {
-    AUTO_FD monitor = monitor_of(control);
+    AUTO_FD monitor = monitor_of(machine->control);
 
-    log_warning("%s: its monitor does not answer, or not as this version does: it is ended", id);
     if (monitor >= 0)
         pidfd_send_signal(monitor, SIGKILL, NULL, 0);
+    fd_close(&machine->control);
 }
 
 static bool hear_state(struct machine *machine, int64_t until_us)
@@ -83,6 +86,7 @@ static bool hear_state(struct machine *machine, int64_t until_us)
         recv(machine->control, &message, sizeof message, MSG_DONTWAIT) != sizeof message ||
         message.kind != MONITOR_STATE || message.version != MONITOR_VERSION)
         return false;
+    machine->init = message.number;
     machine->ready = message.flags & MONITOR_IS_READY;
     machine->booted = message.flags & MONITOR_IS_BOOTED;
     return true;
@@ -90,15 +94,79 @@ static bool hear_state(struct machine *machine, int64_t until_us)
 
 static void adopt_links(struct native *native, struct machine *machine)
 {
+    machine->unlinked = 0;
     for (unsigned i = 0; i < machine->record.interface_count; i++) {
         struct fabric_interface interface;
         struct str groups[FABRIC_GROUPS];
         struct err err = ERR_INIT;
+        int r;
 
         machine_fabric_interface(&machine->record.interfaces[i], groups, &interface);
-        if (fabric_adopt(native->fabric, &interface, &err) < 0)
+        r = fabric_adopt(native->fabric, &interface, &err);
+        if (r < 0)
             log_warning("%s: %s", machine->id, err.text);
+        else if (r > 0)
+            machine->unlinked |= 1u << i;
     }
+}
+
+static bool is_child(pid_t pid, pid_t parent)
+{
+    AUTO_BUF text = BUF_INIT;
+    char path[32];
+    struct str rest;
+    int64_t number;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    if (file_read(AT_FDCWD, path, &text, 4096, &ERR_INIT) < 0)
+        return false;
+    rest = buf_str(&text);
+    while (rest.len > 0 && rest.p[rest.len - 1] != ')') /* its name may hold any byte */
+        rest.len--;
+    rest = str_skip(buf_str(&text), rest.len);
+    str_cut(&rest, ' ');
+    str_cut(&rest, ' '); /* its state */
+    return str_to_int(str_cut(&rest, ' '), &number) && number == parent;
+}
+
+/* The number was its monitor's word. Only the monitor, its parent, can free it, so a child of the monitor's it is. */
+static int network_of(const struct machine *machine, struct err *err)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    char path[64];
+    int net;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/net", machine->init);
+    net = open(path, O_RDONLY | O_CLOEXEC);
+    if (net < 0)
+        return err_os(err, errno, "open its network namespace");
+    if (getsockopt(machine->control, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || !is_child(machine->init, peer.pid)) {
+        close(net);
+        return err_plain(err, "its init is no child of its monitor");
+    }
+    return net;
+}
+
+/* Links that something took away since the earlier server made them: its interfaces are the same as before. */
+static int link_again(struct native *native, const struct machine *machine, struct err *err)
+{
+    AUTO_FD net = machine->unlinked ? network_of(machine, err) : -1;
+    int r = machine->unlinked && net < 0 ? net : 0;
+
+    for (unsigned i = 0; i < machine->record.interface_count && r == 0; i++) {
+        const struct machine_interface *from = &machine->record.interfaces[i];
+        struct fabric_interface interface;
+        struct str groups[FABRIC_GROUPS];
+
+        if (!(machine->unlinked & 1u << i))
+            continue;
+        machine_fabric_interface(from, groups, &interface);
+        r = fabric_attach(native->fabric, &interface, net, err);
+        if (r == 0)
+            log_warning("%s: the link of %s was gone: it is attached again", machine->id, from->id);
+    }
+    return r;
 }
 
 static bool read_record(const char *run, struct machine_record *record)
@@ -158,7 +226,8 @@ static void adopt_ended(struct native *native, struct machine *machine)
     if (cgroups_end(&native->cgroups, str_of(machine->id), &err) < 0)
         log_warning("%s: %s", machine->id, err.text);
     if (!seen && machine->unheard) {
-        event.exit = (struct workload_exit){.status = SIGKILL, .lost = true};
+        event.exit = (struct workload_exit){
+            .status = SIGKILL, .lost = !machine->unlinked, .unlinked = machine->unlinked};
         told = true;
     }
     if (told)
@@ -189,12 +258,19 @@ static void hear_all(struct native *native)
 
     for (struct map_slot *at = NULL; (at = map_next(&native->machines, at));) {
         struct machine *machine = at->value;
+        struct err err = ERR_INIT;
 
         if (machine->control < 0)
             continue;
         if (!machine->record.magic[0] || !hear_state(machine, until_us)) {
-            end_mute(machine->id, machine->control);
-            fd_close(&machine->control);
+            log_warning("%s: its monitor does not answer, or not as this version does: it is ended", machine->id);
+            end_monitor(machine);
+            continue;
+        }
+        if (link_again(native, machine, &err) < 0) {
+            log_warning("%s: its links are gone: %s: it is ended, and boots again", machine->id, err.text);
+            end_monitor(machine);
+            machine->unheard = true;
             continue;
         }
         machine->monitor = monitor_of(machine->control);
@@ -241,6 +317,7 @@ static void note_running(void *cookie, const char *id)
         return;
     log_warning("%s runs, but its monitor cannot be reached: it is ended", id);
     machine->ended_unseen = machine->unheard = true;
+    machine->unlinked = 0; /* which would not have been its end */
 }
 
 /* After all links are known: the last of a VPC takes the VPC's network with it. */

@@ -61,6 +61,8 @@ struct machine {
     atomic_bool given_up; /* its start: nobody waits for it any more */
     bool ended_unseen;    /* while it is adopted: only to be cleaned up after */
     bool unheard;         /* … though something of it runs: it is ended */
+    unsigned unlinked;    /* … bits: its interfaces that have lost their links */
+    pid_t init;           /* … as its monitor says */
     struct workload_exit exit;
     struct err failure; /* why it did not start */
     struct allowance_look look;

@@ -76,6 +76,7 @@ struct workload_exit {
     bool reboot;         /* the guest asked for it */
     bool over_allowance; /* we ended it: it kept more than disk_bytes */
     bool lost;           /* nobody saw how: what watched it was killed */
+    bool unlinked;       /* we ended it: its links were taken away, and could not be made again */
 };
 
 struct workload_event {

@@ -10,13 +10,14 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 
 import pytest
 
 from haar import Server
 from machine import owner_of, stat_of, until
-from machines import a_machine, seen_by
+from machines import a_machine, rule, seen_by
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="native machines: needs root")
 COUNTING = "#!/bin/sh\n(while :; do date +%s%N > /root/now; sleep 0.02; done) &\necho $! > /root/pid\n"
@@ -61,6 +62,17 @@ def is_locked(folder):
         return True
     finally:
         os.close(fd)
+
+
+def says_no(address):
+    """Whether a machine at this address is reached: nothing listens there, which its own kernel says."""
+    try:
+        socket.create_connection((address, 80), timeout=0.5).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def lose(*paths):
@@ -117,6 +129,55 @@ def test_a_monitor_that_stands_still_is_ended_and_its_machine_boots_again(start)
     machine.answers()
     assert stat_of(first) is None and stat_of(monitor) is None
     assert inits(machine) == [machine.init()]
+
+
+@pytest.mark.parametrize("what", ["name", "name of one in use", "link"])
+def test_a_machine_whose_link_was_taken_away_is_linked_again_and_its_processes_go_on(start, what):
+    server = start()
+    machine, owner = a_machine(server), owner_of(server)
+    shown = machine.shown()
+    address, eni = shown["PublicIpAddress"], shown["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    machine.ec2.authorize_security_group_ingress(GroupId=shown["SecurityGroups"][0]["GroupId"], IpPermissions=rule())
+    until(lambda: says_no(address), "it answers")
+    first, space = machine.init(), f"haar-{owner}-{shown['VpcId']}"
+    server.kill()
+    held = os.open(f"/run/netns/{space}", os.O_RDONLY) if what == "name of one in use" else None
+    if what == "link":
+        subprocess.run(["ip", "-n", space, "link", "delete", "e" + eni[-14:]], check=True)
+    else:
+        subprocess.run(["ip", "netns", "delete", space], check=True)
+    server = start()
+    machine = seen_by(machine, server)
+    until(lambda: f"{machine.id}: the link of {eni} was gone: it is attached again" in server.errors(), lambda: f"it is linked: {server.errors()[-2000:]}")
+    until(lambda: says_no(address), "it is reached again")
+    assert machine.init() == first and machine.links() == [eni]
+    if held is not None:
+        os.close(held)
+    fresh = machine.launch(server, machine.ec2)
+    fresh.reach("running")
+    until(lambda: says_no(fresh.shown()["PublicIpAddress"]), "a new one in the VPC answers")
+    machine.terminate()
+
+
+def test_a_machine_that_cannot_be_linked_again_boots_with_its_link(start):
+    server = start()
+    machine, owner = a_machine(server), owner_of(server)
+    first, shown = machine.init(), machine.shown()
+    machine.run("ip link add eth0x type veth peer name eth0y && echo kept > /root/kept && sync")
+    server.kill()
+    space = f"haar-{owner}-{shown['VpcId']}"
+    subprocess.run(["ip", "netns", "delete", space], check=True)
+    inside = ["nsenter", "-t", str(first), "-n"]
+    until(lambda: "eth0@if" not in subprocess.run([*inside, "ip", "link"], capture_output=True, text=True).stdout, "its end is gone")
+    subprocess.run([*inside, "ip", "link", "set", "eth0x", "name", "eth0"], check=True)
+    server = start()
+    machine = seen_by(machine, server)
+    until(lambda: machine.init() not in (None, first), lambda: f"it boots again: {server.errors()[-2000:]}")
+    machine.answers()
+    assert stat_of(first) is None and inits(machine) == [machine.init()]
+    assert len(machine.links()) == 1 and machine.run("cat /root/kept") == "kept"
+    assert "boots again: its links to its network were taken away" in machine.console()
+    assert re.search(rf"{machine.id}: its links are gone: .*it is ended", server.errors())
 
 
 def test_a_disk_is_locked_as_long_as_a_machine_uses_it_and_no_start_passes_the_lock(start):
