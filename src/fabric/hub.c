@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "fabric/conntrack.h"
 #include "fabric/forwarding.h"
+#include "fabric/hub_plan.h"
 #include "fabric/internet.h"
 #include "fabric/link.h"
 #include "fabric/namespace.h"
@@ -14,15 +15,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/netfilter/nf_conntrack_common.h>
-#include <linux/netfilter_ipv4.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define HOST_LINK "host0"
 
 enum {
     HOST_INDEX = 8,
@@ -43,127 +40,11 @@ struct hub {
     int home, fd, rules;
     int flows; /* a conntrack socket in it, once there was need */
     struct reaper *reaper;
-    struct fabric_cidr pool;
-    struct fabric_cidr *allowed;
-    size_t allowed_count;
-    struct fabric_cidr private[INTERNET_PRIVATE]; /* as its rules have it */
-    size_t private_count;
-    bool internet;
+    struct hub_plan plan; /* as its rules have it */
     char internet_reason[256];
 };
 
 /* ---- its rules ---- */
-
-static const struct nft_set sources = {
-    .name = "sources", .key_type = NFT_TYPE_IFNAME << NFT_TYPE_BITS | NFT_TYPE_IPV4, .key_size = 20};
-
-static void rule_end(struct nft_batch *batch, int code)
-{
-    if (code == NF_DROP)
-        nft_counter(batch);
-    nft_verdict(batch, code, NULL);
-    nft_rule_end(batch);
-}
-
-static void rule_end_jump(struct nft_batch *batch, const char *chain)
-{
-    nft_verdict(batch, NFT_JUMP, chain);
-    nft_rule_end(batch);
-}
-
-static void plan_towards(struct nft_batch *batch, const char *chain, struct fabric_cidr to, int code)
-{
-    nft_rule_begin(batch, chain);
-    nft_match_network(batch, false, NFT_CMP_EQ, to.network, to.prefix);
-    rule_end(batch, code);
-}
-
-static void plan_private(struct nft_batch *batch, const struct hub *hub)
-{
-    for (size_t i = 0; i < hub->private_count; i++)
-        plan_towards(batch, "private", hub->private[i], NF_DROP);
-}
-
-/* Leaves the chain "raw", from and to the network: what the host begins is remembered. */
-static void plan_tracked(struct nft_batch *batch, const char *chain, struct fabric_cidr network)
-{
-    for (int source = 0; source < 2; source++) {
-        nft_rule_begin(batch, chain);
-        nft_match_network(batch, source, NFT_CMP_EQ, network.network, network.prefix);
-        rule_end(batch, NF_ACCEPT);
-    }
-}
-
-static void plan_host(struct nft_batch *batch, const struct hub *hub)
-{
-    for (size_t i = 0; i < hub->private_count; i++)
-        plan_tracked(batch, "host", hub->private[i]);
-}
-
-static void rule_end_notrack(struct nft_batch *batch)
-{
-    nft_notrack(batch);
-    nft_rule_end(batch);
-}
-
-/* What the host's end of its link is called by where the host has no address of its own: the pool's first. */
-static uint32_t lent_address(const struct hub *hub)
-{
-    return hub->pool.network + 1;
-}
-
-/*
- * The table of flows here is one for all accounts, and two machines that play into each other's hands fill any table.
- * So a flow is remembered only where that decides something: the answers to what the host's own networks begin. What
- * else is let through is let through in both directions by where it goes, and each VPC remembers its own.
- */
-static void plan_raw(struct nft_batch *batch, const struct hub *hub)
-{
-    plan_tracked(batch, "raw", (struct fabric_cidr){lent_address(hub), 32});
-    nft_rule_begin(batch, "raw");
-    nft_match_link(batch, NFT_META_IIFNAME, NFT_CMP_NEQ, HOST_LINK);
-    nft_match_network(batch, false, NFT_CMP_EQ, hub->pool.network, hub->pool.prefix);
-    rule_end_notrack(batch);
-    for (size_t i = 0; i < 2 * hub->allowed_count; i++) {
-        nft_rule_begin(batch, "raw");
-        nft_match_network(batch, i % 2, NFT_CMP_EQ, hub->allowed[i / 2].network, hub->allowed[i / 2].prefix);
-        rule_end_notrack(batch);
-    }
-    nft_rule_begin(batch, "raw");
-    rule_end_jump(batch, "host");
-    if (!hub->internet)
-        return;
-    nft_rule_begin(batch, "raw");
-    rule_end_notrack(batch);
-}
-
-static void plan_forward(struct nft_batch *batch, const struct hub *hub)
-{
-    nft_rule_begin(batch, "forward");
-    nft_match_ct_state(batch, NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED));
-    rule_end(batch, NF_ACCEPT);
-    nft_rule_begin(batch, "forward"); /* a VPC speaks for its own public addresses */
-    nft_match_link(batch, NFT_META_IIFNAME, NFT_CMP_NEQ, HOST_LINK);
-    nft_match_word(batch, NFT_META_NFPROTO, NFPROTO_IPV4);
-    nft_meta(batch, NFT_META_IIFNAME, NFT_REG_1);
-    nft_payload(batch, NFT_PAYLOAD_NETWORK_HEADER, 12, 4, NFT_REG_2);
-    nft_lookup(batch, sources.name, NFT_REG_1, NFT_NOT_FOUND);
-    rule_end(batch, NF_DROP);
-    /* Into a VPC, whose groups decide: also about an error of a router of ours, whose flow only the VPC knows. */
-    nft_rule_begin(batch, "forward");
-    nft_match_link(batch, NFT_META_OIFNAME, NFT_CMP_NEQ, HOST_LINK);
-    nft_match_network(batch, false, NFT_CMP_EQ, hub->pool.network, hub->pool.prefix);
-    rule_end(batch, NF_ACCEPT);
-    nft_rule_begin(batch, "forward");
-    nft_match_ct_state(batch, NF_CT_STATE_INVALID_BIT);
-    rule_end(batch, NF_DROP);
-    for (size_t i = 0; i < hub->allowed_count; i++)
-        plan_towards(batch, "forward", hub->allowed[i], NF_ACCEPT);
-    nft_rule_begin(batch, "forward");
-    rule_end_jump(batch, "private");
-    if (hub->internet)
-        plan_towards(batch, "forward", (struct fabric_cidr){0}, NF_ACCEPT);
-}
 
 /* The host's networks as they are now. 1: others than before. */
 static int look_at_host(struct hub *hub, struct err *err)
@@ -175,10 +56,10 @@ static int look_at_host(struct hub *hub, struct err *err)
     if (r < 0)
         return r;
     count = internet_private(now);
-    if (count == hub->private_count && memcmp(now, hub->private, count * sizeof *now) == 0)
+    if (count == hub->plan.private_count && memcmp(now, hub->plan.private, count * sizeof *now) == 0)
         return 0;
-    memcpy(hub->private, now, count * sizeof *now);
-    hub->private_count = count;
+    memcpy(hub->plan.private, now, count * sizeof *now);
+    hub->plan.private_count = count;
     return 1;
 }
 
@@ -190,7 +71,7 @@ static int lend_address(const struct hub *hub, unsigned index, struct err *err)
     if (internet_host_has_address())
         return 0;
     netlink_begin(&nl);
-    netlink_address(&nl, index, lent_address(hub), 32, EEXIST);
+    netlink_address(&nl, index, hub_plan_lent(&hub->plan), 32, EEXIST);
     return netlink_send(&nl, err);
 }
 
@@ -205,34 +86,8 @@ static int follow_host(struct hub *hub, struct err *err)
     if (changed <= 0 || r < 0)
         return changed < 0 ? changed : r;
     nft_begin(&batch, NFPROTO_INET, hub->table);
-    nft_chain_flush(&batch, "private");
-    nft_chain_flush(&batch, "host");
-    plan_private(&batch, hub);
-    plan_host(&batch, hub);
+    hub_plan_networks(&batch, &hub->plan);
     return nft_send_over(&batch, &hub->rules, err);
-}
-
-/* Which links speak for which addresses stays: packets pass while an earlier server's machines are adopted. */
-static void plan_rules(struct nft_batch *batch, const struct hub *hub)
-{
-    static const struct nft_hook raw = {"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW, NF_ACCEPT};
-    static const struct nft_hook forward = {"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER, NF_DROP};
-    static const struct nft_hook input = {"filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER, NF_DROP};
-    static const char *const chains[] = {"raw", "forward", "input", "private", "host"};
-
-    nft_table_add(batch);
-    nft_set_add(batch, &sources);
-    nft_base_chain_add(batch, "raw", &raw);
-    nft_base_chain_add(batch, "forward", &forward);
-    nft_base_chain_add(batch, "input", &input);
-    nft_chain_add(batch, "private");
-    nft_chain_add(batch, "host");
-    for (size_t i = 0; i < ARRAY_LEN(chains); i++)
-        nft_chain_flush(batch, chains[i]);
-    plan_private(batch, hub);
-    plan_host(batch, hub);
-    plan_raw(batch, hub);
-    plan_forward(batch, hub);
 }
 
 static int send_rules(struct hub *hub, struct err *err)
@@ -245,14 +100,14 @@ static int send_rules(struct hub *hub, struct err *err)
     if (r < 0)
         return r;
     nft_begin(&batch, NFPROTO_INET, hub->table);
-    plan_rules(&batch, hub);
+    hub_plan_rules(&batch, &hub->plan);
     r = nft_send_over(&batch, &hub->rules, &ERR_INIT);
     if (r == 0)
         return 0;
     nft_begin(&batch, NFPROTO_INET, hub->table); /* another version's table, with other chains of these names */
     nft_table_add(&batch);
     nft_table_delete(&batch);
-    plan_rules(&batch, hub);
+    hub_plan_rules(&batch, &hub->plan);
     return nft_send_over(&batch, &hub->rules, err);
 }
 
@@ -261,13 +116,13 @@ static int send_host_rules(const struct hub *hub, struct err *err)
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
 
-    if (!hub->internet)
+    if (!hub->plan.internet)
         return 0;
     nft_begin(&batch, NFPROTO_IPV4, hub->table);
     nft_table_add(&batch);
     nft_table_delete(&batch);
     nft_table_add(&batch);
-    internet_plan(&batch, hub->pool, hub->host_link);
+    internet_plan(&batch, hub->plan.pool, hub->host_link);
     return nft_send(&batch, err);
 }
 
@@ -276,9 +131,10 @@ static int send_host_rules(const struct hub *hub, struct err *err)
 static int make_host_link(const struct hub *hub, struct err *err)
 {
     struct netlink_route out = {.type = RTN_UNICAST, .gateway = ROUTING_HUB, .index = HOST_INDEX, .onlink = true};
-    struct netlink_route unused = {.type = RTN_BLACKHOLE, .to = hub->pool.network, .prefix = hub->pool.prefix};
+    struct netlink_route unused = {
+        .type = RTN_BLACKHOLE, .to = hub->plan.pool.network, .prefix = hub->plan.pool.prefix};
     struct netlink_route lent = out;
-    struct link_pair pair = {.name = HOST_LINK,
+    struct link_pair pair = {.name = HUB_HOST_LINK,
                              .peer_name = hub->host_link,
                              .index = HOST_INDEX,
                              .mac = far_mac,
@@ -287,7 +143,7 @@ static int make_host_link(const struct hub *hub, struct err *err)
                              .peer = hub->home};
     struct netlink nl;
 
-    lent.to = lent_address(hub);
+    lent.to = hub_plan_lent(&hub->plan);
     lent.prefix = 32;
     netlink_begin(&nl);
     netlink_link_up(&nl, LINK_LOOPBACK, NULL, "bring the hub's loopback up");
@@ -304,8 +160,8 @@ static int furnish_host(const struct hub *hub, struct err *err)
 {
     unsigned index = if_nametoindex(hub->host_link);
     struct netlink_route to_pool = {.type = RTN_UNICAST,
-                                    .to = hub->pool.network,
-                                    .prefix = hub->pool.prefix,
+                                    .to = hub->plan.pool.network,
+                                    .prefix = hub->plan.pool.prefix,
                                     .gateway = FAR,
                                     .index = index,
                                     .onlink = true};
@@ -346,7 +202,7 @@ static int hub_open(struct hub *hub, struct err *err)
 
     if (hub->fd >= 0)
         return 0;
-    if (hub->pool.prefix == 0)
+    if (hub->plan.pool.prefix == 0)
         return err_plain(err, "%s", hub->internet_reason);
     r = open_namespace(hub, err);
     if (r == 0)
@@ -362,7 +218,7 @@ static int hub_open(struct hub *hub, struct err *err)
     if (r == 0)
         r = namespace_enter(hub->fd, err);
     if (r == 0)
-        link_settle(HOST_LINK);
+        link_settle(HUB_HOST_LINK);
     if (r < 0) {
         fd_close(&hub->rules);
         fd_close(&hub->fd);
@@ -486,7 +342,7 @@ static int send_source(struct hub *hub, const char *link, uint32_t public, bool 
 
     snprintf(key.link, sizeof key.link, "%s", link);
     nft_begin(&batch, NFPROTO_INET, hub->table);
-    nft_elements_begin(&batch, sources.name, add);
+    nft_elements_begin(&batch, HUB_SOURCES, add);
     nft_element(&batch, &key, sizeof key);
     nft_elements_end(&batch);
     r = nft_send_over(&batch, &hub->rules, err);
@@ -547,13 +403,13 @@ bool hub_is_open(const struct hub *hub)
 
 struct fabric_cidr hub_pool(const struct hub *hub)
 {
-    return hub->pool;
+    return hub->plan.pool;
 }
 
 void hub_status(const struct hub *hub, struct fabric_status *ret)
 {
-    ret->public_pool = hub->pool;
-    ret->internet = hub->internet && !hub->internet_reason[0];
+    ret->public_pool = hub->plan.pool;
+    ret->internet = hub->plan.internet && !hub->internet_reason[0];
     memcpy(ret->internet_reason, hub->internet_reason, sizeof ret->internet_reason);
 }
 
@@ -577,21 +433,21 @@ static bool left_by_an_earlier(const struct hub *hub)
 struct hub *hub_new(const struct fabric_config *config, int home, struct reaper *reaper)
 {
     struct hub *hub = mem_alloc(sizeof *hub);
-    size_t size = (config->allowed_host_count + 1) * sizeof *hub->allowed;
+    size_t size = (config->allowed_host_count + 1) * sizeof *hub->plan.allowed;
     struct err why = ERR_INIT;
 
     names(hub, config->owner);
     hub->home = home;
     hub->reaper = reaper;
     hub->fd = hub->rules = hub->flows = -1;
-    hub->allowed = mem_alloc(size);
-    hub->allowed_count = config->allowed_host_count;
+    hub->plan.allowed = mem_alloc(size);
+    hub->plan.allowed_count = config->allowed_host_count;
     if (config->allowed_host_count)
-        memcpy(hub->allowed, config->allowed_hosts, config->allowed_host_count * sizeof *hub->allowed);
-    hub->internet = internet_decide(hub->owner, config->internet, hub->internet_reason);
-    if (pool_take(hub->owner, config->state_dir, config->public_pool, &hub->pool, &why) < 0) {
+        memcpy(hub->plan.allowed, config->allowed_hosts, config->allowed_host_count * sizeof *hub->plan.allowed);
+    hub->plan.internet = internet_decide(hub->owner, config->internet, hub->internet_reason);
+    if (pool_take(hub->owner, config->state_dir, config->public_pool, &hub->plan.pool, &why) < 0) {
         log_warning("no public addresses: %s", why.text);
-        hub->internet = false;
+        hub->plan.internet = false;
         snprintf(hub->internet_reason, sizeof hub->internet_reason, "%.250s", why.text);
     } else if (left_by_an_earlier(hub) && hub_open(hub, &why) < 0) {
         log_warning("%s", why.text); /* tried again when a VPC needs it */
@@ -640,6 +496,6 @@ void hub_free(struct hub *hub, bool remove, bool used)
     fd_close(&hub->rules);
     fd_close(&hub->flows);
     fd_close(&hub->fd);
-    free(hub->allowed);
+    free(hub->plan.allowed);
     free(hub);
 }
