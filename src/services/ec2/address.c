@@ -76,8 +76,8 @@ static int take_wanted(struct call *call, const struct ec2_subnet *subnet, struc
         return err_aws(err, &AWS_INVALID_PARAMETER_VALUE,
                        "Address " STR_FMT " does not fall within the subnet's address range", STR_ARG(wanted));
     if (*ret < network + RESERVED_AT_START || *ret >= network + size - 1)
-        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE,
-                       "Address " STR_FMT " is in subnet's reserved address range", STR_ARG(wanted));
+        return err_aws(err, &AWS_INVALID_PARAMETER_VALUE, "Address " STR_FMT " is in subnet's reserved address range",
+                       STR_ARG(wanted));
     if (in_use(call, subnet, address_text(call->arena, *ret)))
         return err_aws(err, &EC2_INVALID_IP_ADDRESS_IN_USE, "Address " STR_FMT " is in use.", STR_ARG(wanted));
     return 0;
