@@ -56,9 +56,10 @@ void become_powered_off(struct arena *arena, struct ec2_instance *instance)
 void become_over_allowance(struct arena *arena, struct ec2_instance *instance)
 {
     instance_set_state(arena, instance, INSTANCE_STOPPING);
-    instance_set_reason(arena, instance, S("Client.VolumeLimitExceeded"),
-                        S("Client.VolumeLimitExceeded: The instance kept more on its root volume than the volume's "
-                          "size. Started again it runs until it has grown by 64 MiB more."));
+    instance_set_reason(
+        arena, instance, S("Client.VolumeLimitExceeded"),
+        S("Client.VolumeLimitExceeded: The instance kept more on its root volume than the volume's "
+          "size, or more than can be counted. Started again it runs until it has grown by 64 MiB more."));
     instance->state_transition_reason = S("Client.VolumeLimitExceeded");
 }
 

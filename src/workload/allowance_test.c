@@ -105,8 +105,6 @@ static void a_deleted_file_counts_while_a_process_keeps_it(void **state)
 /* What it has too much lies behind more names than a brief look sees: another thread looks at it. */
 static void one_with_very_many_names_is_ended_too(void **state)
 {
-    AUTO_BUF out = BUF_INIT;
-
     NEEDS_LOOKING();
     if (!host_bash) {
         print_message("%s: no image with xargs\n", __func__);
