@@ -174,12 +174,15 @@ static void guests_reach_nothing_of_the_host(void **state)
 
 enum { OUTSIDE = 0x08080808 };
 
-/* A namespace behind the host's uplink, with 8.8.8.8. */
+/* A namespace behind the host's uplink, with 8.8.8.8. Made once: the uplink ends in it. */
 static int make_outside(void)
 {
+    static int made = -1;
     char command[200];
     int fd;
 
+    if (made >= 0)
+        return made;
     assert_int_equal(unshare(CLONE_NEWNET), 0);
     fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     (void)!system("ip link set lo up; ip addr add 8.8.8.8/32 dev lo");
@@ -190,6 +193,7 @@ static int make_outside(void)
     (void)!system("ip link set up1 up; ip addr add 203.0.113.2/24 dev up1");
     enter(host);
     (void)!system("ip route replace 8.8.8.8 via 203.0.113.2");
+    made = fd;
     return fd;
 }
 
@@ -237,7 +241,7 @@ static void the_internet_is_reached_where_the_host_forwards_and_the_switch_allow
     (void)!system("nft delete table ip f");
     reopen((struct fabric_config){0});
     assert_int_equal(read_forwarding(), '0');
-    close(listener); /* outside stays: the host's uplink ends in it */
+    close(listener);
 }
 
 static void what_allow_host_names_is_reached_and_no_more(void **state)
@@ -283,35 +287,52 @@ static void enter_named(const char *what)
     enter(fd);
 }
 
-/* That the kernel tracks in the hub, or in a VPC. */
-static int flows_in(const char *what)
+static int read_number(const char *path)
 {
     char text[16] = "";
-    int fd;
+    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+    return atoi(text);
+}
+
+/* That the kernel tracks in the namespace that the thread is in. */
+static int flows_here(void)
+{
+    return read_number("/proc/sys/net/netfilter/nf_conntrack_count");
+}
+
+/* … in the hub, or in a VPC. */
+static int flows_in(const char *what)
+{
+    int count;
 
     enter_named(what);
-    fd = open("/proc/sys/net/netfilter/nf_conntrack_count", O_RDONLY | O_CLOEXEC);
-    assert_true(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
-    close(fd);
+    count = flows_here();
     enter(host);
-    return atoi(text);
+    return count;
 }
 
 enum { FLOOD = 5000 };
 
-/* A datagram each from FLOOD ports of its own. */
-static void flood(int where, uint32_t address)
+/* A datagram each from `count` ports of its own, the first ones after `from`. */
+static void flood_from(int where, uint32_t address, unsigned from, unsigned count)
 {
     struct sockaddr_in to = place(address, 0);
     int fd = socket_in(where, SOCK_RAW, IPPROTO_UDP);
 
-    for (unsigned i = 0; i < FLOOD; i++) {
-        uint16_t datagram[4] = {htons((uint16_t)(1024 + i)), htons(9), htons(8), 0};
+    for (unsigned i = 0; i < count; i++) {
+        uint16_t datagram[4] = {htons((uint16_t)(from + i)), htons(9), htons(8), 0};
 
         while (sendto(fd, datagram, sizeof datagram, 0, (struct sockaddr *)&to, sizeof to) < 0)
             assert_true(ready(fd, POLLOUT));
     }
     close(fd);
+}
+
+static void flood(int where, uint32_t address)
+{
+    flood_from(where, address, 1024, FLOOD);
 }
 
 static void flows_between_accounts_and_to_the_internet_take_no_place_in_the_hub(void **state)
@@ -340,6 +361,45 @@ static void flows_between_accounts_and_to_the_internet_take_no_place_in_the_hub(
     close(listener);
     drop(&one);
     drop(&two);
+    reopen((struct fabric_config){0});
+}
+
+/* In the namespace that the thread is in, so that none ends while a slow host still makes others. */
+static void keep_flows(void)
+{
+    (void)!system("echo 600 > /proc/sys/net/netfilter/nf_conntrack_udp_timeout");
+}
+
+static void a_machine_has_no_more_of_the_hosts_table_of_flows_than_its_share(void **state)
+{
+    struct guest greedy = {"eni-one", "vpc-1", "sg-open", 0x0a00000a, pool.network + 60, -1};
+    struct guest other = {"eni-two", "vpc-2", "sg-open", 0x0a00000a, pool.network + 61, -1};
+    const struct fabric_group groups[] = {group("sg-open", open_rules, 2)};
+    int share, before, listener;
+
+    NEEDS_ABLE();
+    share = read_number("/proc/sys/net/netfilter/nf_conntrack_max") / 8;
+    if (share > 40000)
+        skip(); /* a host with a large table: too much to fill */
+    listener = listen_in(make_outside(), SOCK_STREAM, 443);
+    reopen_with_internet();
+    describe("vpc-1", true, groups, 1);
+    describe("vpc-2", true, groups, 1);
+    add(&greedy);
+    add(&other);
+    keep_flows();
+    enter_named("vpc-1");
+    keep_flows();
+    enter(host);
+    before = flows_here();
+    flood_from(greedy.fd, OUTSIDE, 1024, (unsigned)share + FLOOD);
+    assert_true(flows_in("vpc-1") > share);
+    assert_in_range(flows_here() - before, share / 2, share + 100);
+    assert_false(reaches(greedy.fd, OUTSIDE, 443));
+    assert_true(reaches(other.fd, OUTSIDE, 443));
+    close(listener);
+    drop(&greedy);
+    drop(&other);
     reopen((struct fabric_config){0});
 }
 
@@ -444,6 +504,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(the_internet_is_reached_where_the_host_forwards_and_the_switch_allows, forget),
         cmocka_unit_test_teardown(what_allow_host_names_is_reached_and_no_more, forget),
         cmocka_unit_test_teardown(flows_between_accounts_and_to_the_internet_take_no_place_in_the_hub, forget),
+        cmocka_unit_test_teardown(a_machine_has_no_more_of_the_hosts_table_of_flows_than_its_share, forget),
         cmocka_unit_test_teardown(the_hub_forgets_the_flows_of_an_address_with_the_address, forget),
         cmocka_unit_test_teardown(flows_between_accounts_go_on_before_a_new_server_has_adopted_their_machines, forget),
         cmocka_unit_test_teardown(an_error_of_a_router_in_the_hosts_networks_reaches_who_caused_it, forget),

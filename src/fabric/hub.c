@@ -111,19 +111,31 @@ static int send_rules(struct hub *hub, struct err *err)
     return nft_send_over(&batch, &hub->rules, err);
 }
 
-/* In the host's namespace: its only rules of ours. */
-static int send_host_rules(const struct hub *hub, struct err *err)
+static int send_host_plan(const struct hub *hub, uint32_t share, struct err *err)
 {
     AUTO_NFT batch = NFT_BATCH_INIT;
 
-    if (!hub->plan.internet)
-        return 0;
     nft_begin(&batch, NFPROTO_IPV4, hub->table);
     nft_table_add(&batch);
     nft_table_delete(&batch);
     nft_table_add(&batch);
-    internet_plan(&batch, hub->plan.pool, hub->host_link);
+    internet_plan(&batch, hub->plan.pool, hub->host_link, share);
     return nft_send(&batch, err);
+}
+
+/* In the host's namespace: its only rules of ours. */
+static int send_host_rules(const struct hub *hub, struct err *err)
+{
+    uint32_t share = internet_share();
+    struct err why = ERR_INIT;
+
+    if (!hub->plan.internet)
+        return 0;
+    if (share && send_host_plan(hub, share, &why) == 0)
+        return 0;
+    if (share)
+        log_warning("a machine can fill the host's table of flows: %s (ct count, nft_connlimit)", why.text);
+    return send_host_plan(hub, 0, err);
 }
 
 /* ---- its link to the host ---- */

@@ -9,12 +9,15 @@
 #include <ifaddrs.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter_ipv4.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+
+enum { SHARES = 8, ADDRESSES = 65536 /* that are counted at once */ };
 
 /* ---- other rules on the host ---- */
 
@@ -172,7 +175,37 @@ bool internet_host_has_address(void)
     return has;
 }
 
-void internet_plan(struct nft_batch *batch, struct fabric_cidr pool, const char *hub_link)
+uint32_t internet_share(void)
+{
+    AUTO_FD fd = open("/proc/sys/net/netfilter/nf_conntrack_max", O_RDONLY | O_CLOEXEC);
+    char text[16] = "";
+    int64_t most;
+
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0 || !str_to_int(str_trim(str_of(text)), &most) || most < SHARES)
+        return 0; /* no table, or one without a bound */
+    return (uint32_t)(most / SHARES);
+}
+
+/* New flows only: the table that they would fill is the host's own, and that of all who go beyond it. */
+static void plan_share(struct nft_batch *batch, struct fabric_cidr pool, const char *hub_link, uint32_t share)
+{
+    static const struct nft_set flows = {.name = "flows", .key_type = NFT_TYPE_IPV4, .key_size = 4};
+    static const struct nft_hook hook = {"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE, NF_ACCEPT};
+
+    nft_meter_add(batch, &flows, ADDRESSES);
+    nft_base_chain_add(batch, "share", &hook);
+    nft_rule_begin(batch, "share");
+    nft_match_link(batch, NFT_META_IIFNAME, NFT_CMP_EQ, hub_link);
+    nft_match_network(batch, true, NFT_CMP_EQ, pool.network, pool.prefix);
+    nft_match_ct_state(batch, NF_CT_STATE_BIT(IP_CT_NEW));
+    nft_payload(batch, NFT_PAYLOAD_NETWORK_HEADER, 12, 4, NFT_REG_1);
+    nft_count_over(batch, flows.name, NFT_REG_1, share);
+    nft_counter(batch);
+    nft_verdict(batch, NF_DROP, NULL);
+    nft_rule_end(batch);
+}
+
+void internet_plan(struct nft_batch *batch, struct fabric_cidr pool, const char *hub_link, uint32_t share)
 {
     static const struct nft_hook hook = {"nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC, NF_ACCEPT};
 
@@ -182,4 +215,6 @@ void internet_plan(struct nft_batch *batch, struct fabric_cidr pool, const char 
     nft_match_link(batch, NFT_META_OIFNAME, NFT_CMP_NEQ, hub_link);
     nft_masquerade(batch);
     nft_rule_end(batch);
+    if (share)
+        plan_share(batch, pool, hub_link, share);
 }

@@ -13,5 +13,9 @@ enum { INTERNET_PRIVATE = 64 };
 size_t internet_private(struct fabric_cidr out[INTERNET_PRIVATE]);
 bool internet_host_has_address(void); /* one that a guest can answer */
 
-/* What leaves the host from the pool gets the host's address. */
-void internet_plan(struct nft_batch *batch, struct fabric_cidr pool, const char *hub_link);
+/* How many flows the host may track of one public address of ours: an eighth of its table. */
+uint32_t internet_share(void);
+
+/* What leaves the host from the pool gets the host's address; share: as many flows of each address. 0: without limit.
+ */
+void internet_plan(struct nft_batch *batch, struct fabric_cidr pool, const char *hub_link, uint32_t share);

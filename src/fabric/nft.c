@@ -254,12 +254,12 @@ static void put_byte_orders(struct nlmsghdr *head, const struct nft_set *set)
     mnl_attr_put(head, NFTA_SET_USERDATA, set->data_type ? sizeof notes : sizeof notes[0], notes);
 }
 
-void nft_set_add(struct nft_batch *batch, const struct nft_set *set)
+static void put_set(struct nft_batch *batch, const struct nft_set *set, uint32_t flags, uint32_t room)
 {
     struct nlmsghdr *head = put_request(batch, NFT_MSG_NEWSET, NLM_F_CREATE, NFTA_SET_TABLE, "add set", set->name);
 
     mnl_attr_put_strz(head, NFTA_SET_NAME, set->name);
-    mnl_attr_put_u32(head, NFTA_SET_FLAGS, htonl(set->data_type ? NFT_SET_MAP : 0));
+    mnl_attr_put_u32(head, NFTA_SET_FLAGS, htonl(flags));
     mnl_attr_put_u32(head, NFTA_SET_KEY_TYPE, htonl(set->key_type));
     mnl_attr_put_u32(head, NFTA_SET_KEY_LEN, htonl(set->key_size));
     if (set->data_type) {
@@ -267,8 +267,24 @@ void nft_set_add(struct nft_batch *batch, const struct nft_set *set)
         mnl_attr_put_u32(head, NFTA_SET_DATA_LEN, htonl(set->data_size));
     }
     mnl_attr_put_u32(head, NFTA_SET_ID, htonl((uint32_t)batch->count));
+    if (room) {
+        struct nlattr *nest = mnl_attr_nest_start(head, NFTA_SET_DESC);
+
+        mnl_attr_put_u32(head, NFTA_SET_DESC_SIZE, htonl(room));
+        mnl_attr_nest_end(head, nest);
+    }
     put_byte_orders(head, set);
     end_message(batch);
+}
+
+void nft_set_add(struct nft_batch *batch, const struct nft_set *set)
+{
+    put_set(batch, set, set->data_type ? NFT_SET_MAP : 0, 0);
+}
+
+void nft_meter_add(struct nft_batch *batch, const struct nft_set *set, uint32_t room)
+{
+    put_set(batch, set, NFT_SET_EVAL, room);
 }
 
 void nft_set_delete(struct nft_batch *batch, const char *name)
@@ -499,6 +515,25 @@ void nft_map(struct nft_batch *batch, const char *map, uint32_t key, uint32_t to
     mnl_attr_put_strz(head, NFTA_LOOKUP_SET, map);
     put_number(head, NFTA_LOOKUP_SREG, key);
     put_number(head, NFTA_LOOKUP_DREG, to);
+    end(head, expression);
+}
+
+void nft_count_over(struct nft_batch *batch, const char *set, uint32_t key, uint32_t limit)
+{
+    struct nlmsghdr *head = current(batch);
+    struct expression expression = begin(head, "dynset");
+    struct nlattr *each, *data;
+
+    mnl_attr_put_strz(head, NFTA_DYNSET_SET_NAME, set);
+    put_number(head, NFTA_DYNSET_OP, NFT_DYNSET_OP_ADD);
+    put_number(head, NFTA_DYNSET_SREG_KEY, key);
+    each = mnl_attr_nest_start(head, NFTA_DYNSET_EXPR);
+    mnl_attr_put_strz(head, NFTA_EXPR_NAME, "connlimit");
+    data = mnl_attr_nest_start(head, NFTA_EXPR_DATA);
+    put_number(head, NFTA_CONNLIMIT_COUNT, limit);
+    put_number(head, NFTA_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+    mnl_attr_nest_end(head, data);
+    mnl_attr_nest_end(head, each);
     end(head, expression);
 }
 

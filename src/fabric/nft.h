@@ -96,6 +96,8 @@ struct nft_set {
 };
 
 void nft_set_add(struct nft_batch *batch, const struct nft_set *set); /* there already: fine */
+/* A set of which packets add elements, at most `room`, as nft_count_over says; its elements are without data. */
+void nft_meter_add(struct nft_batch *batch, const struct nft_set *set, uint32_t room);
 void nft_set_delete(struct nft_batch *batch, const char *name);
 
 /* Elements of one set, added or deleted: begin, any number of elements, end. `set` is kept until the end. */
@@ -120,6 +122,9 @@ enum nft_found { NFT_FOUND = 0, NFT_NOT_FOUND = 1 };
 
 void nft_lookup(struct nft_batch *batch, const char *set, uint32_t key, enum nft_found found);
 void nft_map(struct nft_batch *batch, const char *map, uint32_t key, uint32_t to); /* to: NFT_REG_VERDICT … */
+/* The rule goes on where the flow of a packet is one more than `limit` of those whose key was the same. The set is a
+ * meter's. */
+void nft_count_over(struct nft_batch *batch, const char *set, uint32_t key, uint32_t limit);
 void nft_verdict(struct nft_batch *batch, int code, const char *chain); /* NF_DROP, NFT_JUMP …; chain or NULL */
 void nft_counter(struct nft_batch *batch);
 void nft_nat(struct nft_batch *batch, enum nft_nat_types type, uint32_t address); /* IPv4, the register */
