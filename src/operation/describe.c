@@ -111,8 +111,7 @@ static void look_in_source(struct describe *d, struct map *places, struct wanted
             view = arena_alloc(d->call->arena, d->size);
         }
     while (!d->resource->source_by_id && d->resource->source(d->call, &position, view)) {
-        const struct str *id = (const struct str *)((const char *)view + d->resource->id_offset);
-        const void **place = map_get(places, *id);
+        const void **place = map_get(places, resource_id(d->kind, view));
 
         if (place) {
             *place = view;

@@ -36,7 +36,7 @@ static struct str key_of(struct call *call, uint16_t kind, const void *record)
     buf_byte(key, '\0');
     buf_append(key, world_region(world));
     buf_byte(key, '\0');
-    buf_append(key, *(const struct str *)((const char *)record + ec2_resources[kind].id_offset));
+    buf_append(key, resource_id(kind, record));
     return buf_str(key);
 }
 

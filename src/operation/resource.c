@@ -84,13 +84,17 @@ int resource_edit(struct tx *tx, const struct resource *resource, uint16_t kind,
     return 0;
 }
 
+struct str resource_id(uint16_t kind, const void *record)
+{
+    return *(const struct str *)((const char *)record + ec2_resources[kind].id_offset);
+}
+
 struct str resource_arn(struct call *call, uint16_t kind, const void *record)
 {
     const struct resource *resource = &ec2_resources[kind];
-    struct str id = *(const struct str *)((const char *)record + resource->id_offset);
 
     return arn_make(call->arena, call->region, resource->service->id, call->region, call->account,
-                    call_printf(call, "%s/" STR_FMT, resource->name, STR_ARG(id)));
+                    call_printf(call, "%s/" STR_FMT, resource->name, STR_ARG(resource_id(kind, record))));
 }
 
 int resource_view(struct call *call, uint16_t kind, const void *record, void *view, struct err *err)
@@ -110,7 +114,7 @@ struct str resource_user(struct tx *tx, uint16_t kind, struct str id)
         for (size_t i = 0; i < resource->refer_count; i++) {
             const void *const *found;
             if (resource->refers[i].target == kind && tx_find(tx, referring, resource->refers[i].index, id, &found))
-                return *(const struct str *)((const char *)found[0] + ec2_store_kinds[referring].id_offset);
+                return resource_id(referring, found[0]);
         }
     }
     return (struct str){0};

@@ -81,6 +81,8 @@ int resource_select(struct call *call, uint16_t kind, const void *in, struct any
 /* A record as Describe shows it: a shallow copy of `record` into `view`, derived members filled. */
 int resource_view(struct call *call, uint16_t kind, const void *record, void *view, struct err *err);
 
+struct str resource_id(uint16_t kind, const void *record); /* of a record or a view */
+
 /* Its Amazon Resource Name: of the call's region and account, "<the row's name>/<id>". */
 struct str resource_arn(struct call *call, uint16_t kind, const void *record);
 

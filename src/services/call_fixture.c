@@ -54,12 +54,14 @@ void fixture_close(void)
 
 const struct operation *fixture_operation(struct str name, const struct service **ret_service)
 {
-    for (const struct service *const *at = services; *at; at++)
-        for (unsigned i = 0; i < (*at)->operation_count; i++)
-            if ((*at)->operations[i].handler && str_equal(service_name(*at, (*at)->operations[i].name), name)) {
-                *ret_service = *at;
-                return &(*at)->operations[i];
-            }
+    for (const struct service *const *at = services; *at; at++) {
+        const struct operation *operation = service_operation(*at, name);
+
+        if (operation && operation->handler) {
+            *ret_service = *at;
+            return operation;
+        }
+    }
     return NULL;
 }
 

@@ -14,6 +14,7 @@ int store_open(const struct store_options *options, struct store **ret, struct e
     struct store *store = mem_alloc(sizeof *store);
     int r = 0;
 
+    assert(options->kind_count <= UINT8_MAX); /* world->table_at */
     *store = (struct store){.kinds = options->kinds, .kind_count = options->kind_count, .loop = options->loop};
     store->feed = feed_new(store);
     if (options->folder)

@@ -25,7 +25,6 @@ struct table *world_table(struct world *world, uint16_t kind)
     table->number = kind;
     mem_grow(world->tables, world->table_count, &world->table_capacity);
     world->tables[world->table_count++] = table;
-    assert(world->table_count <= UINT8_MAX);
     world->table_at[kind] = (uint8_t)world->table_count;
     return table;
 }

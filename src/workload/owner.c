@@ -50,13 +50,14 @@ static bool find_id(struct str data, char id[OWNER_ID_SIZE])
     bool found = false;
 
     for (struct dirent *entry; dir && !found && (entry = readdir(dir));) {
-        char state[OWNER_PATH];
+        struct owner owner;
 
-        found = valid_id(str_of(entry->d_name)) &&
-                snprintf(state, sizeof state, STATE "/%s", entry->d_name) < (int)sizeof state &&
-                home_is_of(state, data);
+        if (!valid_id(str_of(entry->d_name)) || !str_to_z(str_of(entry->d_name), owner.id, sizeof owner.id))
+            continue;
+        set_paths(&owner);
+        found = home_is_of(owner.state, data);
         if (found)
-            str_to_z(str_of(entry->d_name), id, OWNER_ID_SIZE);
+            memcpy(id, owner.id, OWNER_ID_SIZE);
     }
     if (dir)
         closedir(dir);

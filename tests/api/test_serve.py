@@ -12,6 +12,7 @@ import time
 import pytest
 
 from haar import Server, authorization, free_port, new_account
+from machine import until
 
 TOKEN = "a-token-for-tests"
 
@@ -335,22 +336,15 @@ def send_all_but_the_end(server, size):
     return client
 
 
-def wait_until(holds, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_memory_of_many_large_bodies_goes_back(binary, own_server):
     if b"__asan_init" in pathlib.Path(binary).read_bytes():
         pytest.skip("memory that goes back: the sanitizers' allocator keeps it")
     before, size, count = resident_kib(own_server), 5 << 20, 40
     many = [send_all_but_the_end(own_server, size) for _ in range(count)]
-    wait_until(lambda: resident_kib(own_server) > before + count * size // 1024)
+    until(lambda: resident_kib(own_server) > before + count * size // 1024, "they are held", 60)
     with send_all_but_the_end(own_server, 1 << 20):  # what lies above them stays
         for client in many:
             with client:
                 client.sendall(b"a")
                 assert client.recv(12) == b"HTTP/1.1 400"
-        wait_until(lambda: resident_kib(own_server) < before + 16 * 1024)
+        until(lambda: resident_kib(own_server) < before + 16 * 1024, "it has gone back", 60)

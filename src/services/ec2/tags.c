@@ -202,14 +202,9 @@ static const void *record_at(struct call *call, const struct ec2_filter *ids, st
     return record;
 }
 
-static struct str id_of(uint16_t kind, const void *record)
-{
-    return *(const struct str *)((const char *)record + ec2_resources[kind].id_offset);
-}
-
 static void show_tag(uint16_t kind, const void *record, struct ec2_tag *tag, struct ec2_tag_description *view)
 {
-    view->resource_id = id_of(kind, record);
+    view->resource_id = resource_id(kind, record);
     view->resource_type = str_of(ec2_resources[kind].tagged_as);
     view->key = tag->key;
     view->value = tag->value;
