@@ -62,7 +62,7 @@ static void mount_world(const struct kind *kind)
         dir_make(runs[i], 0711, &ERR_INIT);
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("run", runs[0], "tmpfs", 0, "mode=711") < 0) {
-        none("needs root");
+        none(geteuid() ? "needs root" : "mounts of its own cannot be made here");
         return;
     }
     snprintf(image, sizeof image, "/tmp/haar-quota-XXXXXX");

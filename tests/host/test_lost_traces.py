@@ -143,7 +143,7 @@ def test_a_machine_whose_link_was_taken_away_is_linked_again_and_its_processes_g
     server.kill()
     held = os.open(f"/run/netns/{space}", os.O_RDONLY) if what == "name of one in use" else None
     if what == "link":
-        subprocess.run(["ip", "-n", space, "link", "delete", "e" + eni[-14:]], check=True)
+        subprocess.run(["nsenter", f"--net=/run/netns/{space}", "ip", "link", "delete", "e" + eni[-14:]], check=True)
     else:
         subprocess.run(["ip", "netns", "delete", space], check=True)
     server = start()
